@@ -1,0 +1,70 @@
+//! The bulk of a `Pages` message: one entry a page, then the contents of the pages that have
+//! any, in the order of their entries.
+
+use crate::wire::WireError;
+
+/// Bytes in a page.
+pub const PAGE_SIZE: usize = 4096;
+
+/// The most pages in one message.
+pub const PAGES_PER_MESSAGE: usize = 32;
+
+/// Bytes of a [`PageEntry`] on the wire.
+pub const PAGE_ENTRY_LEN: usize = 16;
+
+/// How a page's contents travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All bytes are zero; nothing follows.
+    Zero,
+    /// [`PAGE_SIZE`] bytes follow.
+    Raw,
+}
+
+/// What is said of a page: `slot: u32, content: u32, checksum: u64`, little endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageEntry {
+    /// Which page of the guest.
+    pub slot: u32,
+    /// How its contents travel.
+    pub content: Content,
+    /// XXH3-64 (seed 0) of the page's 4096 bytes, taken in the stub from its private copy.
+    pub checksum: u64,
+}
+
+impl PageEntry {
+    /// The entry as bytes.
+    pub fn emit(&self) -> [u8; PAGE_ENTRY_LEN] {
+        let content: u32 = match self.content {
+            Content::Zero => 0,
+            Content::Raw => 1,
+        };
+        let mut bytes = [0; PAGE_ENTRY_LEN];
+        bytes[..4].copy_from_slice(&self.slot.to_le_bytes());
+        bytes[4..8].copy_from_slice(&content.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`WireError::BadBulk`] for an unknown kind of content.
+    pub fn parse(bytes: &[u8; PAGE_ENTRY_LEN]) -> Result<Self, WireError> {
+        let [s0, s1, s2, s3, c0, c1, c2, c3, sum @ ..] = *bytes;
+        let content = match u32::from_le_bytes([c0, c1, c2, c3]) {
+            0 => Content::Zero,
+            1 => Content::Raw,
+            _ => return Err(WireError::BadBulk),
+        };
+        Ok(Self { slot: u32::from_le_bytes([s0, s1, s2, s3]), content, checksum: u64::from_le_bytes(sum) })
+    }
+
+    /// Bytes of content that follow for this page.
+    pub fn content_len(&self) -> usize {
+        match self.content {
+            Content::Zero => 0,
+            Content::Raw => PAGE_SIZE,
+        }
+    }
+}

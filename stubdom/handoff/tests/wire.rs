@@ -1,0 +1,90 @@
+//! The wire holds what was said, and refuses what was not.
+
+use handoff::*;
+use proptest::prelude::*;
+
+fn detail() -> Detail {
+    Detail::try_from("x".repeat(200).as_str()).unwrap()
+}
+
+fn through<M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(message: M) {
+    let mut buf = [0; HEADER_LEN + MAX_BODY];
+    let bytes = encode(&message, 7, &mut buf).unwrap();
+    let header = Header::parse(bytes[..HEADER_LEN].try_into().unwrap()).unwrap();
+    assert_eq!(header.bulk, 7);
+    assert_eq!(header.body, bytes.len() - HEADER_LEN);
+    assert_eq!(decode::<M>(&bytes[HEADER_LEN..]).unwrap(), message);
+}
+
+#[test]
+fn every_message_fits_and_comes_back_as_it_was() {
+    let error = VerbError { kind: VerbErrorKind::Hypervisor, detail: detail() };
+    let report = Report {
+        rounds: u16::MAX,
+        stop: Stop::TooMuchSent,
+        sent: u64::MAX,
+        zero: u64::MAX,
+        skipped: u64::MAX,
+        overflow: u32::MAX,
+        copy_hypercalls: u64::MAX,
+        copy_micros: u64::MAX,
+    };
+    through(ToStub::Hello(Hello::new(u32::MAX)));
+    through(ToStub::Start { job: u32::MAX, guest: u16::MAX, pages: u32::MAX, policy: Policy::XenSave });
+    through(ToStub::Reply { job: 1, seq: 2, result: Err(error.clone()) });
+    through(ToStub::Reply { job: 1, seq: 2, result: Ok(Outcome::Window { first_ref: u32::MAX }) });
+    through(ToStub::Cancel { job: 3 });
+    through(ToShim::Verb { job: 1, seq: 9, verb: Verb::Window { half: 1, skip_dirty: true, count: 4096 } });
+    through(ToShim::Pages { job: 1, count: 32 });
+    through(ToShim::Round { job: 1, round: Round { micros: u64::MAX, ..Round::default() } });
+    through(ToShim::Progress { job: 1, progress: Progress { sent: u64::MAX, ..Progress::default() } });
+    through(ToShim::Ended { job: 1, result: Ok(report) });
+    through(ToShim::Ended { job: 1, result: Err(Failure::Verb(error)) });
+}
+
+#[test]
+fn a_hello_of_another_version_is_understood_and_does_not_fit() {
+    let other = Hello { version: VERSION + 1, ..Hello::new(5) };
+    through(ToShim::Hello(other));
+    assert!(!other.fits());
+    assert!(Hello::new(0).fits());
+}
+
+#[test]
+fn bytes_after_a_message_are_refused() {
+    let mut buf = [0; HEADER_LEN + MAX_BODY];
+    let mut body = encode(&ToStub::Cancel { job: 3 }, 0, &mut buf).unwrap()[HEADER_LEN..].to_vec();
+    body.push(0);
+    assert_eq!(decode::<ToStub>(&body), Err(WireError::BadBody));
+}
+
+#[test]
+fn headers_beyond_the_bounds_are_refused() {
+    let head = |body: u16, reserved: u16, bulk: u32| {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..2].copy_from_slice(&body.to_le_bytes());
+        bytes[2..4].copy_from_slice(&reserved.to_le_bytes());
+        bytes[4..].copy_from_slice(&bulk.to_le_bytes());
+        Header::parse(&bytes)
+    };
+    assert!(head(1, 0, MAX_BULK as u32).is_ok());
+    assert!(head(0, 0, 0).is_err());
+    assert!(head(1, 1, 0).is_err());
+    assert!(head(MAX_BODY as u16 + 1, 0, 0).is_err());
+    assert!(head(1, 0, MAX_BULK as u32 + 1).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode::<ToStub>(&body);
+        let _ = decode::<ToShim>(&body);
+    }
+
+    #[test]
+    fn page_entries_come_back(slot: u32, zero: bool, checksum: u64) {
+        let content = if zero { Content::Zero } else { Content::Raw };
+        let entry = PageEntry { slot, content, checksum };
+        prop_assert_eq!(PageEntry::parse(&entry.emit()), Ok(entry));
+    }
+}
