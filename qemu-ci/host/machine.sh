@@ -1,0 +1,110 @@
+# Runs the QEMU processes of one lab: starts them, waits, says how it went, and leaves none
+# behind, whatever ends the lab.
+#
+# Sourced by `lab`. Wants the options of `lab run`.
+
+# Seen to work with a PV Dom0 in emulation; `max` and EPYC crash early.
+LAB_CPU=qemu64,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand,+x2apic,+invtsc
+
+qemu_pids=()
+stop_hosts() {
+    local pid
+    for pid in ${qemu_pids[@]+"${qemu_pids[@]}"}; do kill -KILL "$pid" 2>/dev/null; done
+    qemu_pids=()
+}
+
+# Words that join host $1 to the network of all $hosts hosts.
+network_words() {
+    local mac
+    mac=$(printf '52:54:00:00:00:%02x' "$1")
+    [ "$hosts" -gt 1 ] || { echo -nic none; return; }
+    if [ "$hosts" = 2 ]; then
+        echo -netdev "dgram,id=n0,local.type=inet,local.host=127.0.0.1,local.port=$((net_port + $1)),remote.type=inet,remote.host=127.0.0.1,remote.port=$((net_port + 1 - $1))"
+    else
+        echo -netdev "socket,id=n0,mcast=230.0.0.1:$net_port,localaddr=127.0.0.1"
+    fi
+    echo -device "e1000e,netdev=n0,mac=$mac"
+}
+
+# Starts host $1; its script output goes to this function's stdout.
+start_host() {
+    local host=$1 boot=$LAB_CACHE/$xen/boot
+    # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
+    # shellcheck disable=SC2046 # words
+    exec setpriv --pdeathsig KILL qemu-system-x86_64 \
+        -machine q35 -cpu "$LAB_CPU" -accel tcg,thread=multi -smp "$cpus" -m "$mem" \
+        -kernel "$boot/xen" \
+        -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
+        -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$xen $dom0_words,$run_dir/initrd" \
+        -serial "file:$run_dir/xen-$host.log" \
+        -chardev stdio,id=out,signal=off -serial chardev:out \
+        -drive "file=$run_dir/disk-$host,format=raw,if=none,id=d0,cache=unsafe" -device ide-hd,drive=d0 \
+        $(network_words "$host") \
+        -display none -monitor none -no-reboot </dev/null 2>"$run_dir/qemu-$host.log"
+}
+
+show_end_of_logs() {
+    say "the last lines of $run_dir/xen-0.log:"
+    tail -n "${1:-40}" "$run_dir/xen-0.log" 2>/dev/null | tr -d '\r' | cat -v >&2
+    [ ! -s "$run_dir/qemu-0.log" ] || cat "$run_dir/qemu-0.log" >&2
+}
+
+# Boots the hosts, waits for host 0, collects its files; exits with the script's status.
+run_hosts() {
+    local id host status tee_pid watchdog
+    id=$(date -u +%Y%m%d-%H%M%S)-$$
+    run_dir=$REPO/target/lab/$id
+    net_port=$((20000 + $$ % 20000 / 8 * 8))
+    mkdir -p "$run_dir/overlay" "$run_dir/out" || exit 125
+    [ "$build" = no ] || build_project
+    stage_overlay "$run_dir/overlay"
+    { cat "$LAB_CACHE/$xen/boot/base.cpio" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd" ||
+        die "could not make the initrd"
+    rm -rf "$run_dir/overlay"
+
+    trap stop_hosts EXIT
+    trap 'stop_hosts; trap - INT; kill -INT $$' INT
+    trap 'exit 143' TERM HUP
+    for ((host = hosts - 1; host >= 0; host--)); do
+        truncate -s 2G "$run_dir/disk-$host"
+        if [ "$host" = 0 ]; then
+            start_host 0 > >(exec tee "$run_dir/output") &
+        else
+            start_host "$host" >/dev/null &
+        fi
+        qemu_pids+=($!)
+    done
+    local main=${qemu_pids[-1]}
+    (
+        sleep "$timeout" &
+        trap 'kill $!' TERM
+        wait && touch "$run_dir/timed-out" && kill -KILL "$main"
+    ) 2>/dev/null &
+    watchdog=$!
+    wait "$main"
+    kill "$watchdog" 2>/dev/null
+    stop_hosts
+    rm -f "$run_dir/initrd"
+    finish_run
+}
+
+# Takes the files out of host 0's disk and ends with the status that the script left there.
+finish_run() {
+    local status=''
+    if [ -e "$run_dir/timed-out" ]; then
+        say "no end after $timeout s: stopped"
+        show_end_of_logs
+        status=124
+    else
+        tar -x -C "$run_dir" --no-same-owner -f "$run_dir/disk-0" 2>/dev/null
+        status=$(cat "$run_dir/status" 2>/dev/null)
+        if [ -z "$status" ]; then
+            say "Xen or Dom0 went down before the script had ended"
+            show_end_of_logs
+            status=125
+        fi
+    fi
+    rm -f "$run_dir"/disk-*
+    if [ "$keep" = yes ] || [ "$status" != 0 ]; then say "logs in $run_dir"; fi
+    exit "$status"
+}

@@ -1,0 +1,58 @@
+# What is installed in Dom0 beside Debian's tools: the project's binaries, the lab's guest,
+# the script and the added files. Made anew for each run: it is small.
+#
+# Sourced by `lab`. Wants: REPO, build, bare, script, add.
+
+TARGET_DIR=${CARGO_TARGET_DIR:-$REPO/target}
+HOST_TRIPLE=x86_64-unknown-linux-gnu
+
+# Runs cargo quietly: its output is shown only when it fails.
+quiet_cargo() {
+    local log
+    log=$(mktemp)
+    if ! (cd "$REPO" && cargo -q "$@") >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# Programs of Dom0 and of the guest are static: they run in any initramfs.
+build_static() {
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' \
+        quiet_cargo build --release --target $HOST_TRIPLE --target-dir "$TARGET_DIR/lab-build" "$@"
+}
+
+build_project() {
+    build_static -p guest || say "warning: the guest does not build; the last one is used"
+    [ "$bare" = no ] || return 0
+    build_static -p dom0-shim --bins || say "warning: dom0-shim does not build"
+    quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
+        say "warning: the stub domain does not build"
+}
+
+# Copies a file that the project will have one day; until then its lack is a warning.
+install_if_there() {
+    if [ -e "$1" ]; then install -D -m 755 "$1" "$2"; else say "warning: no $1"; fi
+}
+
+# Fills the directory $1 with what this run appends to the base image.
+stage_overlay() {
+    local stage=$1 built=$TARGET_DIR/lab-build/$HOST_TRIPLE/release path
+    mkdir -p "$stage"/{usr/bin,lab/guest,add}
+    install -m 755 "$built/guest" "$stage/usr/bin/guest"
+    mkdir -p "$stage/guest-root"
+    cp "$built/guest" "$stage/guest-root/init"
+    cpio_of "$stage/guest-root" | gzip -1 >"$stage/lab/guest/initrd.gz"
+    rm -rf "$stage/guest-root"
+    if [ "$bare" = no ]; then
+        install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"
+        install_if_there "$built/luthier" "$stage/usr/sbin/luthier"
+        install_if_there "$TARGET_DIR/kernel/stubdom" "$stage/usr/lib/luthier/stubdom"
+    fi
+    install -m 755 "$script" "$stage/lab/script"
+    for path in ${add[@]+"${add[@]}"}; do
+        cp -r "$path" "$stage/add/" || die "cannot add $path"
+    done
+}
