@@ -1,0 +1,10 @@
+//! The engine against a model of a guest, in virtual time. `model` also serves benches:
+//! `#[path = "../tests/precopy/model/mod.rs"] mod model;`.
+
+#![allow(unreachable_pub)]
+
+mod faults;
+mod image;
+mod model;
+mod paper;
+mod shape;
