@@ -1,1 +1,61 @@
-//! (under construction)
+//! The snapshot image on disk, and the stream of stock `xl`.
+//!
+//! An image is a directory named `guest@20261121T202439Z`:
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `memory` | one 4096-byte slot for each populated frame of the guest; holes for zero pages |
+//! | `pages` | one 16-byte entry for each slot: state and xxh3-64 of the page ([`table`]) |
+//! | `state` | CPU policy, TSC, HVM parameters and context, xl's configuration ([`state`]) |
+//! | `manifest.json` | what the image is, and the SHA-256 of `pages` and `state` ([`manifest`]) |
+//!
+//! A guest's populated frames are a sorted list of extents. A *slot* is the rank of a frame in
+//! that list, so memory costs at most the guest's RAM however often a page was written, and a
+//! guest with holes in its address space has none in its image.
+//!
+//! An image exists under its own name only when every byte of it is on the disk. While it is
+//! written it is called `….partial`, and nothing here takes such a directory for an image.
+//!
+//! What this crate must never do: talk to Xen, read guest memory, or trust a file that it did
+//! not check. Files come from other machines and from broken disks; every length is bounded by
+//! what is really there before anything is allocated for it.
+
+mod error;
+mod extents;
+mod id;
+mod image;
+pub mod manifest;
+pub mod state;
+pub mod table;
+mod time;
+mod verify;
+mod writer;
+pub mod xl;
+
+pub use error::{Damage, Error, Result};
+pub use extents::{Extent, Extents, MAX_PAGES};
+pub use id::ImageId;
+pub use image::{Image, Listed, SlotReader, list, remove, sweep};
+pub use manifest::{Manifest, MemoryFigures, Meta, XenVersion};
+pub use state::{State, StateKind};
+pub use table::PageState;
+pub use time::utc_text;
+pub use verify::Verified;
+pub use writer::ImageWriter;
+pub use xl::diff::{DiffReport, diff};
+pub use xl::export::{ExportOptions, Exported, export_xl};
+pub use xl::import::{ImportOptions, import_xl, spool};
+
+/// Octets in a page of guest memory.
+pub const PAGE_SIZE: usize = 4096;
+
+/// The contents of one page of guest memory.
+pub type Page = [u8; PAGE_SIZE];
+
+/// The checksum of a page that an image records: xxh3-64 with seed 0.
+///
+/// The stub computes it from its own copy of the page, and the store writes down what it is
+/// told, so a page that changes anywhere on its way is found by [`Image::verify`].
+pub fn page_checksum(page: &Page) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(page)
+}

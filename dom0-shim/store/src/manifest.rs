@@ -1,0 +1,216 @@
+//! The manifest: what an image is, in JSON that a person can read.
+//!
+//! Its last field is the SHA-256 of every octet before it, in a fixed form, so that a single
+//! flipped bit anywhere in the file is found, and the file remains plain JSON.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::extents::{Extent, Extents};
+use crate::id::ImageId;
+use crate::{PAGE_SIZE, table};
+
+/// Format of the images that this version writes and reads.
+pub const FORMAT: u64 = 1;
+
+/// Longest manifest: 16 MiB. One of a guest without ballooning has about 1 KiB.
+pub(crate) const MAX_FILE: u64 = 16 << 20;
+
+/// What comes before the checksum's hexadecimal digits, and what after them.
+const TAIL_HEAD: &str = ",\n  \"checksum\": \"sha256:";
+const TAIL_END: &str = "\"\n}\n";
+const HEX: usize = 64;
+
+/// A version of Xen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XenVersion {
+    /// The 4 of 4.17.
+    pub major: u32,
+    /// The 17 of 4.17.
+    pub minor: u32,
+}
+
+/// A guest's memory, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemoryFigures {
+    /// Most that the guest may have.
+    pub max_kib: u64,
+    /// What its balloon driver was asked for.
+    pub target_kib: u64,
+}
+
+/// What the caller of [`crate::ImageWriter::create`] knows of the guest.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// The domain's name.
+    pub guest: String,
+    /// The domain's UUID, 36 characters.
+    pub uuid: String,
+    /// When the snapshot was taken.
+    pub created: std::time::SystemTime,
+    /// Xen on which it was taken.
+    pub xen: XenVersion,
+    /// The guest's vCPUs, at least 1.
+    pub vcpus: u32,
+    /// The guest's memory.
+    pub memory: MemoryFigures,
+    /// Its populated frames.
+    pub extents: Extents,
+    /// The policy by which pages were sent; the caller's own JSON.
+    pub policy: serde_json::Value,
+}
+
+/// A file of the image: how long it is, and where it matters its SHA-256 in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Length in octets.
+    pub length: u64,
+    /// SHA-256 of the file; absent for `memory`, whose pages have checksums of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// The files of an image besides the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// The guest's pages by slot.
+    pub memory: FileEntry,
+    /// The page table.
+    pub pages: FileEntry,
+    /// The state records.
+    pub state: FileEntry,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The name under which it was made.
+    pub id: String,
+    /// The guest's name.
+    pub guest: String,
+    /// The guest's UUID.
+    pub uuid: String,
+    /// When the snapshot was taken: RFC 3339, UTC.
+    pub created: String,
+    /// Xen on which it was taken.
+    pub xen: XenVersion,
+    /// The guest's vCPUs.
+    pub vcpus: u32,
+    /// The guest's memory.
+    pub memory: MemoryFigures,
+    /// Octets in a page; 4096.
+    pub page_size: u64,
+    /// How many pages there are.
+    pub pages: u64,
+    /// How many of them are zero.
+    pub zero_pages: u64,
+    /// The populated frames, as `[first frame, count]`.
+    pub extents: Vec<Extent>,
+    /// Image that this one builds on; always null in this format.
+    pub parent: Option<String>,
+    /// The policy by which pages were sent; the writer's own JSON.
+    pub policy: serde_json::Value,
+    /// What the snapshot's rounds did; the writer's own JSON.
+    pub report: serde_json::Value,
+    /// The other files.
+    pub files: Files,
+}
+
+impl Manifest {
+    /// The file's contents, checksum included.
+    pub(crate) fn encode(&self) -> std::result::Result<Vec<u8>, serde_json::Error> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        // The pretty form of an object ends so; the checksum goes in between.
+        text.truncate(text.strip_suffix("\n}").map_or(text.len(), str::len));
+        let sum = hex(&Sha256::digest(text.as_bytes()));
+        text.push_str(TAIL_HEAD);
+        text.push_str(&sum);
+        text.push_str(TAIL_END);
+        Ok(text.into_bytes())
+    }
+
+    /// Reads and checks a file's contents. `path` is the image's, for messages. What the
+    /// manifest says of the other files is not compared with them here.
+    pub(crate) fn decode(path: &Path, file: &[u8]) -> Result<Manifest> {
+        let bad = |why: String| Error::malformed(path, format!("manifest.json {why}"));
+        let tail = TAIL_HEAD.len() + HEX + TAIL_END.len();
+        let (body, tail) = file
+            .len()
+            .checked_sub(tail)
+            .and_then(|at| file.split_at_checked(at))
+            .ok_or_else(|| bad("is truncated".into()))?;
+        let sum = hex(&Sha256::digest(body));
+        if tail != [TAIL_HEAD, &sum, TAIL_END].concat().as_bytes() {
+            return Err(bad("does not match the checksum at its end".into()));
+        }
+        // The format comes first: other fields may mean other things in another one.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u64,
+        }
+        let Format { format: found } =
+            serde_json::from_slice(file).map_err(|e| bad(format!("is not understood: {e}")))?;
+        if found != FORMAT {
+            return Err(Error::Version { path: path.to_path_buf(), found, known: FORMAT });
+        }
+        let m: Manifest = serde_json::from_slice(file).map_err(|e| bad(format!("is not understood: {e}")))?;
+        m.check().map_err(bad)?;
+        Ok(m)
+    }
+
+    /// Checks the fields against each other.
+    fn check(&self) -> std::result::Result<(), String> {
+        self.id.parse::<ImageId>().map_err(|e| e.to_string())?;
+        check_uuid(&self.uuid)?;
+        if self.page_size != PAGE_SIZE as u64 {
+            return Err(format!("has a page size of {}", self.page_size));
+        }
+        if self.parent.is_some() {
+            return Err("names a parent, which format 1 does not have".into());
+        }
+        let extents = self.extents().map_err(|e| e.to_string())?;
+        if extents.pages() != self.pages || self.zero_pages > self.pages {
+            return Err("has extents that don't add up to its pages".into());
+        }
+        // Extents::new bounds the pages, so these products don't overflow.
+        if self.files.memory.length != self.pages * PAGE_SIZE as u64
+            || self.files.pages.length != self.pages * table::ENTRY_SIZE as u64
+        {
+            return Err("has file lengths that don't fit its pages".into());
+        }
+        if self.files.pages.sha256.is_none() || self.files.state.sha256.is_none() {
+            return Err("lacks the SHA-256 of a file".into());
+        }
+        Ok(())
+    }
+
+    /// The populated frames with their slots.
+    pub fn extents(&self) -> Result<Extents> {
+        Extents::new(self.extents.iter().copied())
+    }
+}
+
+/// Refuses anything but the 36 characters of a UUID.
+pub(crate) fn check_uuid(uuid: &str) -> std::result::Result<(), String> {
+    let ok = uuid.len() == 36
+        && uuid.char_indices().all(|(i, c)| match i {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        });
+    if ok {
+        Ok(())
+    } else {
+        let shown: String = uuid.chars().take(60).collect();
+        Err(format!("`{shown}` is not a UUID"))
+    }
+}
+
+/// Octets as lower-case hexadecimal digits.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|b| format!("{b:02x}")).collect()
+}
