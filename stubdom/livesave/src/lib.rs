@@ -46,13 +46,15 @@ extern crate alloc;
 
 mod action;
 mod bitmap;
+mod config;
 mod page;
 mod policy;
 mod precopy;
 mod report;
 
 pub use action::{Action, Event, How, Outcome, ReadDone, Step, Why};
+pub use config::{Config, MAX_BATCH, NewError};
 pub use page::{PAGE_SIZE, checksum, is_zero};
 pub use policy::{AnyPolicy, LiveSave, Policy, Stop, UnknownPolicy, Verdict, View, XenSave};
-pub use precopy::{Config, MAX_BATCH, MAX_ROUNDS, MIN_KEEP, NewError, Precopy};
+pub use precopy::{MAX_ROUNDS, MIN_KEEP, Precopy};
 pub use report::{CleanUp, Progress, Report, Round};

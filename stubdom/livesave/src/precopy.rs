@@ -9,61 +9,23 @@
 //!   answered that the guest runs again, and `log_dirty` likewise. Whoever leaves the straight
 //!   way goes through [`Precopy::give_up`], which undoes both, each once.
 
-use alloc::vec::Vec;
-use core::fmt;
+mod rounds;
+mod undo;
 
-use crate::action::{Action, Event, How, Outcome, ReadDone, Step, Why};
+use alloc::vec::Vec;
+
+use crate::action::{Action, Event, How, Outcome, Step, Why};
 use crate::bitmap::Bitmap;
-use crate::policy::{Policy, Stop, Verdict, View};
+use crate::config::{Config, MAX_BATCH, NewError};
+use crate::policy::{Policy, Stop};
 use crate::report::{CleanUp, Progress, Report, Round, rate};
 
 /// Rounds at most, the last one included, whatever the policy says.
 pub const MAX_ROUNDS: u32 = 64;
 
-/// Pages in a batch at most.
-pub const MAX_BATCH: u32 = 4096;
-
 /// When the pool has fewer pages than this left (or than a batch, if that is smaller), the rest
 /// of the last round is sent instead: tiny batches would take longer than they save.
 pub const MIN_KEEP: u32 = 32;
-
-/// What does not change during a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// Pages of the guest; slots are below this. At least 1.
-    pub pages: u32,
-    /// Pages of the pool that are free when the last round begins.
-    pub pool_pages: u32,
-    /// Pages in a batch at most, from 1 to [`MAX_BATCH`].
-    pub batch: u32,
-}
-
-/// Why there is no engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewError {
-    /// The guest has no pages.
-    NoPages,
-    /// The batch is not within 1 to [`MAX_BATCH`].
-    BadBatch,
-    /// Memory is short: this many bytes are needed in all. Give the stub more memory.
-    Memory(usize),
-}
-
-impl fmt::Display for NewError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NewError::NoPages => f.write_str("the guest has no memory"),
-            NewError::BadBatch => write!(f, "a batch must have 1 to {MAX_BATCH} pages"),
-            NewError::Memory(bytes) => write!(
-                f,
-                "no memory for the snapshot's bitmaps ({} KiB needed): give the stub domain more",
-                bytes.div_ceil(1024)
-            ),
-        }
-    }
-}
-
-impl core::error::Error for NewError {}
 
 /// One snapshot of one guest.
 #[derive(Debug)]
@@ -319,210 +281,25 @@ impl<P: Policy> Precopy<P> {
         let copied = self.sent + self.zero;
         let copy_rate = rate(copied, self.copy_us.saturating_add(reading));
         let dirty_rate = before.map_or(0, Round::dirty_rate);
-        // Each second copies copy_rate pages and adds dirty_rate of them, until the guest is
-        // suspended.
-        let added = if self.suspend { 0 } else { dirty_rate };
-        let gain = copy_rate.saturating_sub(added);
+        // While the guest runs, each second copies copy_rate pages and adds dirty_rate of them;
+        // those since the round's begin wait for the next bitmap.
+        let (since, added) = if self.suspend {
+            (0, 0)
+        } else {
+            let round_us = self.seen_us.saturating_sub(self.round_us);
+            let since = dirty_rate.saturating_mul(round_us) / 1_000_000;
+            (since.min(self.config.pages.into()), dirty_rate)
+        };
+        let to_do = u64::from(self.left).saturating_add(since);
         Progress {
             round: round.number,
-            last: round.last,
+            last: self.is_last(),
             left: self.left,
             copied,
             dirty_rate,
             copy_rate,
-            eta_us: u64::from(self.left).saturating_mul(1_000_000).checked_div(gain),
+            eta_us: to_do.saturating_mul(1_000_000).checked_div(copy_rate.saturating_sub(added)),
         }
-    }
-
-    // -- rounds --
-
-    /// Whether the round being prepared or read is the one with the guest suspended.
-    fn is_last(&self) -> bool {
-        self.stop.is_some()
-    }
-
-    fn begin_round(&mut self) {
-        let last = self.is_last();
-        if last {
-            self.to_send.absorb(&mut self.to_fix);
-        }
-        self.left = self.to_send.count();
-        self.cursor = 0;
-        self.round_us = self.seen_us;
-        self.rounds.push(Round {
-            number: self.rounds.len() as u32 + 1,
-            last,
-            asked: self.left,
-            ..Round::default()
-        });
-        self.step = Step::Read;
-    }
-
-    /// Takes the next batch out of `to_send`; false if there is nothing left to read.
-    fn fill_batch(&mut self) -> bool {
-        let number = self.rounds.len() as u32;
-        let mut max = self.config.batch;
-        self.how = if !self.is_last() {
-            if self.policy.skip(number) { How::SendUnlessDirty } else { How::Send }
-        } else if self.policy.keep() && self.pool_left >= MIN_KEEP.min(max) {
-            max = max.min(self.pool_left);
-            How::Keep
-        } else {
-            How::Send
-        };
-        self.batch.clear();
-        self.to_send.take(&mut self.cursor, &mut self.batch, max as usize);
-        !self.batch.is_empty()
-    }
-
-    /// What became of the batch.
-    fn count(&mut self, done: ReadDone<'_>) {
-        let ReadDone { sent, zero, skipped, missing, pool_left } = done;
-        let counted = [sent, zero, skipped].iter().map(|&n| u64::from(n)).sum::<u64>();
-        let adds_up = counted.checked_add(missing.len() as u64) == Some(self.batch.len() as u64);
-        let known = missing.iter().all(|slot| self.batch.binary_search(slot).is_ok());
-        if !adds_up || !known || (skipped > 0 && self.how != How::SendUnlessDirty) {
-            return self.give_up(Why::BadCount);
-        }
-        for &slot in &self.batch {
-            self.to_fix.remove(slot);
-        }
-        for &slot in missing {
-            self.to_fix.insert(slot);
-        }
-        self.left = self.left.saturating_sub(self.batch.len() as u32);
-        if let Some(round) = self.rounds.last_mut() {
-            round.sent += sent;
-            round.zero += zero;
-            round.skipped += skipped;
-            round.missing += missing.len() as u32;
-            round.copy_us = self.seen_us.saturating_sub(self.round_us);
-            round.time_us = round.copy_us;
-        }
-        self.sent += u64::from(sent);
-        self.zero += u64::from(zero);
-        self.skipped += u64::from(skipped);
-        match self.how {
-            How::Keep => {
-                self.kept += sent;
-                self.pool_left = pool_left;
-            }
-            How::Send if self.is_last() => self.overflow += sent,
-            How::Send | How::SendUnlessDirty => {}
-        }
-    }
-
-    /// Every page of the round was handled.
-    fn end_round(&mut self) {
-        if let Some(round) = self.rounds.last() {
-            self.copy_us = self.copy_us.saturating_add(round.copy_us);
-        }
-        if self.is_last() {
-            self.step = Step::State;
-            return;
-        }
-        match self.consult(P::after_round) {
-            _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_for(Stop::RoundBound),
-            Verdict::Stop(stop) => self.suspend_for(stop),
-            Verdict::Continue => self.step = Step::Clean,
-        }
-    }
-
-    fn consult(&mut self, policy: fn(&mut P, &View<'_>) -> Verdict) -> Verdict {
-        let view = View {
-            pages: self.config.pages,
-            pool_pages: self.config.pool_pages,
-            rounds: &self.rounds,
-            copied: self.sent + self.zero,
-        };
-        policy(&mut self.policy, &view)
-    }
-
-    fn suspend_for(&mut self, stop: Stop) {
-        self.stop = Some(stop);
-        self.step = Step::Suspend;
-    }
-
-    /// The dirty bitmap is here.
-    fn fetched(&mut self) {
-        let needed = self.config.pages.div_ceil(8) as usize;
-        if self.bitmap_bytes < needed {
-            return self.give_up(Why::BadBitmap);
-        }
-        let time_us = self.seen_us.saturating_sub(self.round_us);
-        if let Some(round) = self.rounds.last_mut() {
-            round.dirtied = round.dirtied.saturating_add(self.bitmap_dirty);
-            round.time_us = time_us;
-        }
-        if self.is_last() {
-            return self.begin_round();
-        }
-        match self.consult(P::after_clean) {
-            // What was fetched stays in `to_send`; the last `Clean` adds to it.
-            Verdict::Stop(stop) => self.suspend_for(stop),
-            Verdict::Continue => self.begin_round(),
-        }
-    }
-
-    fn written(&mut self, zero: u32) {
-        if zero > self.kept {
-            return self.give_up(Why::BadCount);
-        }
-        self.kept -= zero;
-        self.sent = self.sent.saturating_sub(zero.into());
-        self.zero += u64::from(zero);
-        if let Some(round) = self.rounds.last_mut() {
-            round.sent = round.sent.saturating_sub(zero);
-            round.zero += zero;
-        }
-        self.step = Step::Finished;
-    }
-
-    // -- the way out --
-
-    /// Leaves the straight way: resume the guest, turn log-dirty off, no image.
-    fn give_up(&mut self, why: Why) {
-        self.abort = Some((self.step, why));
-        self.next_clean_up();
-    }
-
-    /// What is still to undo. Each is asked for once: the flag goes down when it was.
-    fn next_clean_up(&mut self) {
-        self.step = if self.suspend {
-            Step::AbortResume
-        } else if self.log_dirty {
-            Step::AbortLogDirtyOff
-        } else {
-            Step::Finished
-        };
-    }
-
-    fn cleaned_up(&mut self, done: bool) {
-        match (self.step, done) {
-            (Step::AbortResume, true) => self.resumed(),
-            (Step::AbortResume, false) => {
-                self.suspend = false;
-                self.resume = CleanUp::Failed;
-            }
-            (_, true) => self.is_off(),
-            (_, false) => {
-                self.log_dirty = false;
-                self.log_dirty_off = CleanUp::Failed;
-            }
-        }
-        self.next_clean_up();
-    }
-
-    fn resumed(&mut self) {
-        self.suspend = false;
-        self.resume = CleanUp::Done;
-        let since = self.suspended_at.unwrap_or(self.seen_us);
-        self.suspended_us = self.seen_us.saturating_sub(since);
-    }
-
-    fn is_off(&mut self) {
-        self.log_dirty = false;
-        self.log_dirty_off = CleanUp::Done;
     }
 
     fn see(&mut self, now_us: u64) {

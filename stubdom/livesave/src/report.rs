@@ -105,7 +105,8 @@ pub struct Report<'a> {
 pub struct Progress {
     /// The round at hand, from 1; 0 before the first.
     pub round: u32,
-    /// The guest is suspended, or the last pages are being written out.
+    /// Copying live is over: the guest is being suspended, is suspended, or runs again while
+    /// the last pages are written out.
     pub last: bool,
     /// Pages of this round still to be read.
     pub left: u32,

@@ -130,7 +130,9 @@ impl Run {
 /// Page contents that were read while the guest wrote to them.
 const TORN: u64 = u64::MAX - 1;
 
-#[derive(Debug)]
+/// Looks at the engine after each event.
+type Watch = dyn FnMut(&Precopy<AnyPolicy>);
+
 pub struct Driver {
     engine: Precopy<AnyPolicy>,
     pub guest: Guest,
@@ -145,7 +147,7 @@ pub struct Driver {
     /// Someone else has log-dirty mode: ours is refused.
     pub log_dirty_taken: bool,
     /// Called with the engine after each event.
-    pub watch: Option<fn(&Precopy<AnyPolicy>)>,
+    pub watch: Box<Watch>,
     now: f64,
     image: Vec<Option<u64>>,
     pool: Vec<(u32, u64)>,
@@ -178,7 +180,7 @@ impl Driver {
             fault: None,
             broken: None,
             log_dirty_taken: false,
-            watch: None,
+            watch: Box::new(|_| ()),
             now: 0.0,
             image: vec![None; scenario.config.pages as usize],
             pool: Vec::new(),
@@ -224,9 +226,7 @@ impl Driver {
             self.trace.push(asked);
             let fault = self.fault.filter(|(at, _)| *at == step).map(|(_, fault)| fault);
             self.answer(asked, &batch, fault);
-            if let Some(watch) = self.watch {
-                watch(&self.engine);
-            }
+            (self.watch)(&self.engine);
         }
     }
 
