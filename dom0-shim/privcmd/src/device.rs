@@ -59,22 +59,15 @@ impl Mapping {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_LOCKED | libc::MAP_POPULATE;
         let mapping = Mapping::map(pages, flags, -1, 0, true)?;
         // SAFETY: the range is a mapping of ours.
-        let result = unsafe {
-            libc::madvise(mapping.addr.as_ptr().cast(), mapping.len(), libc::MADV_DONTFORK)
-        };
+        let result =
+            unsafe { libc::madvise(mapping.addr.as_ptr().cast(), mapping.len(), libc::MADV_DONTFORK) };
         if result != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(mapping)
     }
 
-    fn map(
-        pages: usize,
-        flags: i32,
-        fd: i32,
-        offset: u64,
-        writable: bool,
-    ) -> io::Result<Mapping> {
+    fn map(pages: usize, flags: i32, fd: i32, offset: u64, writable: bool) -> io::Result<Mapping> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let len = pages.checked_mul(PAGE_SIZE).filter(|&len| len > 0).ok_or_else(invalid)?;
         let offset = libc::off_t::try_from(offset).map_err(|_| invalid())?;

@@ -1,9 +1,8 @@
 //! Domains: what they are, pausing them, and their HVM parameters.
 
 use crate::abi::domctl::{
-    DOMINF_DYING, DOMINF_HAP, DOMINF_HVM_GUEST, DOMINF_PAUSED, DOMINF_SHUTDOWN,
-    DOMINF_SHUTDOWNMASK, DOMINF_SHUTDOWNSHIFT, Domctl, DomctlOp, GETDOMAININFO, GetDomainInfo,
-    PAUSEDOMAIN, UNPAUSEDOMAIN,
+    DOMINF_DYING, DOMINF_HAP, DOMINF_HVM_GUEST, DOMINF_PAUSED, DOMINF_SHUTDOWN, DOMINF_SHUTDOWNMASK,
+    DOMINF_SHUTDOWNSHIFT, Domctl, DomctlOp, GETDOMAININFO, GetDomainInfo, PAUSEDOMAIN, UNPAUSEDOMAIN,
 };
 use crate::abi::xen::{DOMID_FIRST_RESERVED, HVMOP_GET_PARAM, HYPERVISOR_HVM_OP, HvmParam};
 use crate::{DomId, Error, Hypervisor};
@@ -169,14 +168,8 @@ impl Hypervisor {
         self.simple_domctl("XEN_DOMCTL_unpausedomain", UNPAUSEDOMAIN, domid).map(drop)
     }
 
-    pub(crate) fn simple_domctl(
-        &self,
-        name: &'static str,
-        cmd: u32,
-        domid: DomId,
-    ) -> Result<Domctl, Error> {
-        self.domctl(name, cmd, domid, DomctlOp { pad: [0; 16] })
-            .map_err(|error| error.or_gone(domid))
+    pub(crate) fn simple_domctl(&self, name: &'static str, cmd: u32, domid: DomId) -> Result<Domctl, Error> {
+        self.domctl(name, cmd, domid, DomctlOp { pad: [0; 16] }).map_err(|error| error.or_gone(domid))
     }
 
     /// Reads an HVM parameter (`HVM_PARAM_*` of `hvm/params.h`).
@@ -187,12 +180,8 @@ impl Hypervisor {
     pub fn hvm_param(&self, domid: DomId, index: u32) -> Result<u64, Error> {
         self.with_page(|buffer| {
             buffer.put(HvmParam { domid, pad: 0, index, value: 0 });
-            self.call(
-                "HVMOP_get_param",
-                HYPERVISOR_HVM_OP,
-                [HVMOP_GET_PARAM, buffer.addr(), 0, 0, 0],
-            )
-            .map_err(|error| error.or_gone(domid))?;
+            self.call("HVMOP_get_param", HYPERVISOR_HVM_OP, [HVMOP_GET_PARAM, buffer.addr(), 0, 0, 0])
+                .map_err(|error| error.or_gone(domid))?;
             Ok(buffer.get::<HvmParam>().value)
         })
     }

@@ -8,7 +8,9 @@ use crate::DomId;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A Xen device of the kernel cannot be used.
-    #[error("cannot use {path}: {source}; is this Xen's Dom0, are you root, and is the kernel module loaded?")]
+    #[error(
+        "cannot use {path}: {source}; is this Xen's Dom0, are you root, and is the kernel module loaded?"
+    )]
     Device {
         /// The device that was tried.
         path: &'static str,
@@ -16,7 +18,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The control interface (domctl) of this Xen is not known to this program.
-    #[error("Xen {major}.{minor} is not supported: this program knows the control interface of Xen 4.17, 4.18, 4.19 and 4.20")]
+    #[error(
+        "Xen {major}.{minor} is not supported: this program knows the control interface of Xen 4.17, 4.18, 4.19 and 4.20"
+    )]
     UnsupportedXen {
         /// Major version found.
         major: u32,
@@ -38,16 +42,24 @@ pub enum Error {
     #[error("domain {0} is a PV guest: only HVM and PVH guests can be tracked and saved")]
     Pv(DomId),
     /// Log-dirty mode is on already, for someone else.
-    #[error("dirty-page logging of domain {0} is already in use by someone else (xl migrate, xl save, Remus, or a display's video memory): wait until it has ended")]
+    #[error(
+        "dirty-page logging of domain {0} is already in use by someone else (xl migrate, xl save, Remus, or a display's video memory): wait until it has ended"
+    )]
     LogDirtyOwned(DomId),
     /// Log-dirty mode is impossible with a device passed through.
-    #[error("domain {0} has a PCI device passed through, so its writes cannot be tracked: detach it first (xl pci-detach)")]
+    #[error(
+        "domain {0} has a PCI device passed through, so its writes cannot be tracked: detach it first (xl pci-detach)"
+    )]
     LogDirtyPassthrough(DomId),
     /// The domain runs without hardware-assisted paging.
-    #[error("domain {0} does not use hardware-assisted paging (HAP), so its writes cannot be tracked: remove hap=0 from its configuration")]
+    #[error(
+        "domain {0} does not use hardware-assisted paging (HAP), so its writes cannot be tracked: remove hap=0 from its configuration"
+    )]
     LogDirtyNoHap(DomId),
     /// Xen had no memory left to record dirty pages; the record is incomplete.
-    #[error("Xen ran out of the paging memory of domain {0} while it logged dirty pages: raise shadow_memory in its configuration")]
+    #[error(
+        "Xen ran out of the paging memory of domain {0} while it logged dirty pages: raise shadow_memory in its configuration"
+    )]
     LogDirtyNoMemory(DomId),
     /// Fast resume is only for a domain that has suspended itself.
     #[error("domain {0} is not suspended")]
@@ -67,19 +79,13 @@ impl Error {
     /// Xen's errno for [`Error::Hypercall`], otherwise `None`.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Hypercall { source, .. } | Error::Device { source, .. } => {
-                source.raw_os_error()
-            }
+            Error::Hypercall { source, .. } | Error::Device { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }
 
     /// `ESRCH` of an operation on a domain means that the domain is gone.
     pub(crate) fn or_gone(self, domid: DomId) -> Error {
-        if self.errno() == Some(libc::ESRCH) {
-            Error::NoSuchDomain(domid)
-        } else {
-            self
-        }
+        if self.errno() == Some(libc::ESRCH) { Error::NoSuchDomain(domid) } else { self }
     }
 }

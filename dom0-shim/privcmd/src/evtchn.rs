@@ -5,9 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::abi::linux::{
-    EVTCHN_BIND_INTERDOMAIN, EVTCHN_NOTIFY, EVTCHN_UNBIND, EvtchnBindInterdomain,
-};
+use crate::abi::linux::{EVTCHN_BIND_INTERDOMAIN, EVTCHN_NOTIFY, EVTCHN_UNBIND, EvtchnBindInterdomain};
 use crate::{DomId, Error, device};
 
 /// A port bound to another domain's. Closed on drop, which the kernel also does when we die.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::abi::xen::{
-    DOMID_SELF, FLASK_GETENFORCE, FLASK_INTERFACE_VERSION, FlaskOp, HYPERVISOR_HYPFS_OP,
-    HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, HYPERVISOR_XSM_OP, HYPFS_OP_READ, HypfsDirentry,
-    PHYSCAP_HAP, PHYSCAP_HVM, SYSCTL_INTERFACE_VERSION, SYSCTL_PHYSINFO, SysctlPhysinfo,
-    XENVER_CAPABILITIES, XENVER_COMMANDLINE, XENVER_EXTRAVERSION,
+    DOMID_SELF, FLASK_GETENFORCE, FLASK_INTERFACE_VERSION, FlaskOp, HYPERVISOR_HYPFS_OP, HYPERVISOR_SYSCTL,
+    HYPERVISOR_XEN_VERSION, HYPERVISOR_XSM_OP, HYPFS_OP_READ, HypfsDirentry, PHYSCAP_HAP, PHYSCAP_HVM,
+    SYSCTL_INTERFACE_VERSION, SYSCTL_PHYSINFO, SysctlPhysinfo, XENVER_CAPABILITIES, XENVER_COMMANDLINE,
+    XENVER_EXTRAVERSION,
 };
 use crate::{Error, Hypervisor};
 
@@ -169,8 +169,8 @@ impl Hypervisor {
 
 /// The last `xsm=` counts, as for Xen.
 fn xsm_of_command_line(command_line: &str) -> XsmMode {
-    let option = command_line.split_whitespace().filter_map(|word| word.strip_prefix("xsm="));
-    match option.last() {
+    let mut option = command_line.split_whitespace().filter_map(|word| word.strip_prefix("xsm="));
+    match option.next_back() {
         Some("silo") => XsmMode::Silo,
         Some("dummy") => XsmMode::Dummy,
         _ => XsmMode::BuildDefault,

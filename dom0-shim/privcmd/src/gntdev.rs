@@ -57,12 +57,7 @@ impl GrantDevice {
     }
 
     /// Maps grants of `domid`, in this order.
-    pub(crate) fn map(
-        &self,
-        domid: DomId,
-        grants: &[u32],
-        writable: bool,
-    ) -> io::Result<GrantMapping> {
+    pub(crate) fn map(&self, domid: DomId, grants: &[u32], writable: bool) -> io::Result<GrantMapping> {
         if grants.is_empty() || grants.len() > MAX_GRANTS {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }

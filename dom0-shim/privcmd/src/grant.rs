@@ -39,10 +39,14 @@ pub enum GrantError {
     #[error(transparent)]
     Xen(#[from] Error),
     /// The guest uses version 2 of the grant table, whose layout is different.
-    #[error("domain {0} uses grant table version 2: set max_grant_version=1 in its configuration and restart it")]
+    #[error(
+        "domain {0} uses grant table version 2: set max_grant_version=1 in its configuration and restart it"
+    )]
     Version2(DomId),
     /// Frames beyond the guest's limit.
-    #[error("grant-table frames {first} to {end} are beyond the {max} that domain {domid} may have: raise max_grant_frames in its configuration")]
+    #[error(
+        "grant-table frames {first} to {end} are beyond the {max} that domain {domid} may have: raise max_grant_frames in its configuration"
+    )]
     Limit {
         /// The guest.
         domid: DomId,
@@ -148,17 +152,12 @@ impl Hypervisor {
         let name = "GNTTABOP_query_size";
         self.with_page(|buffer| {
             buffer.put(GnttabQuerySize { dom: domid, ..GnttabQuerySize::default() });
-            self.call(
-                name,
-                HYPERVISOR_GRANT_TABLE_OP,
-                [GNTTABOP_QUERY_SIZE, buffer.addr(), 1, 0, 0],
-            )?;
+            self.call(name, HYPERVISOR_GRANT_TABLE_OP, [GNTTABOP_QUERY_SIZE, buffer.addr(), 1, 0, 0])?;
             let size = buffer.get::<GnttabQuerySize>();
             match size.status {
-                0 if size.max_nr_frames <= MAX_TABLE_FRAMES => Ok(GrantLimits {
-                    nr_frames: size.nr_frames,
-                    max_frames: size.max_nr_frames,
-                }),
+                0 if size.max_nr_frames <= MAX_TABLE_FRAMES => {
+                    Ok(GrantLimits { nr_frames: size.nr_frames, max_frames: size.max_nr_frames })
+                }
                 GNTST_BAD_DOMAIN => Err(Error::NoSuchDomain(domid)),
                 _ => Err(Error::Nonsense { op: name }),
             }
@@ -204,12 +203,7 @@ impl GrantTable {
         let limits = hypervisor.grant_limits(domid)?;
         let end = u64::from(first_frame) + u64::from(frames);
         if frames == 0 || end > u64::from(limits.max_frames) {
-            return Err(GrantError::Limit {
-                domid,
-                first: first_frame,
-                end,
-                max: limits.max_frames,
-            });
+            return Err(GrantError::Limit { domid, first: first_frame, end, max: limits.max_frames });
         }
         if hypervisor.grant_version(domid)? != 1 {
             return Err(GrantError::Version2(domid));
@@ -229,11 +223,7 @@ impl GrantTable {
     ///
     /// # Errors
     /// As [`GrantTable::map`].
-    pub fn map_top(
-        hypervisor: &Hypervisor,
-        domid: DomId,
-        frames: u32,
-    ) -> Result<GrantTable, GrantError> {
+    pub fn map_top(hypervisor: &Hypervisor, domid: DomId, frames: u32) -> Result<GrantTable, GrantError> {
         let max = hypervisor.grant_limits(domid)?.max_frames;
         let first = max.saturating_sub(frames).max(1);
         GrantTable::map(hypervisor, domid, first, max.saturating_sub(first))

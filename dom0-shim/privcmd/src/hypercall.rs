@@ -20,10 +20,7 @@ const DOMCTL_VERSIONS: [(u32, u32); 4] = [(17, 0x15), (18, 0x16), (19, 0x17), (2
 
 /// The domctl interface version of a Xen version, `None` if it is not supported.
 fn domctl_version(major: u32, minor: u32) -> Option<u32> {
-    DOMCTL_VERSIONS
-        .iter()
-        .find(|&&(known, _)| major == 4 && known == minor)
-        .map(|&(_, version)| version)
+    DOMCTL_VERSIONS.iter().find(|&&(known, _)| major == 4 && known == minor).map(|&(_, version)| version)
 }
 
 /// Memory that stays where it is while Xen reads and writes it. Xen touches it only during a
@@ -140,11 +137,8 @@ impl Hypervisor {
             version: (0, 0),
             domctl_version: 0,
         };
-        let version = hypervisor.call(
-            "XENVER_version",
-            HYPERVISOR_XEN_VERSION,
-            [XENVER_VERSION, 0, 0, 0, 0],
-        )?;
+        let version =
+            hypervisor.call("XENVER_version", HYPERVISOR_XEN_VERSION, [XENVER_VERSION, 0, 0, 0, 0])?;
         hypervisor.version = (version >> 16, version & 0xffff);
         Ok(hypervisor)
     }
@@ -160,12 +154,7 @@ impl Hypervisor {
     }
 
     /// A hypercall. `name` is for the error.
-    pub(crate) fn call(
-        &self,
-        name: &'static str,
-        op: u64,
-        arg: [u64; 5],
-    ) -> Result<u32, Error> {
+    pub(crate) fn call(&self, name: &'static str, op: u64, arg: [u64; 5]) -> Result<u32, Error> {
         let mut call = PrivcmdHypercall { op, arg };
         // SAFETY: the structure is what IOCTL_PRIVCMD_HYPERCALL takes. All callers are in this
         // crate; addresses in `arg` are those of `Buffer`s that live over the call.
@@ -182,13 +171,7 @@ impl Hypervisor {
         op: crate::abi::domctl::DomctlOp,
     ) -> Result<Domctl, Error> {
         self.with_page(|buffer| {
-            buffer.put(Domctl {
-                cmd,
-                interface_version: self.domctl_version,
-                domain,
-                pad: [0; 3],
-                u: op,
-            });
+            buffer.put(Domctl { cmd, interface_version: self.domctl_version, domain, pad: [0; 3], u: op });
             self.call(name, HYPERVISOR_DOMCTL, [buffer.addr(), 0, 0, 0, 0])?;
             Ok(buffer.get::<Domctl>())
         })
@@ -248,11 +231,7 @@ impl Hypervisor {
         // SAFETY: the structure is what IOCTL_PRIVCMD_MMAP_RESOURCE takes, and the address range
         // is a privcmd mapping of ours of `count` pages that nothing uses yet.
         unsafe {
-            device::ioctl(
-                self.privcmd.as_fd(),
-                crate::abi::linux::PRIVCMD_MMAP_RESOURCE,
-                &raw mut request,
-            )
+            device::ioctl(self.privcmd.as_fd(), crate::abi::linux::PRIVCMD_MMAP_RESOURCE, &raw mut request)
         }
         .map_err(|source| failed(source).or_gone(domid))?;
         Ok(mapping)

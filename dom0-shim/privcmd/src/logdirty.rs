@@ -3,8 +3,8 @@
 //! One user per guest. Each call pauses the guest for the moment that it takes.
 
 use crate::abi::domctl::{
-    DomctlOp, SHADOW_LOGDIRTY_FINAL, SHADOW_OP, SHADOW_OP_CLEAN, SHADOW_OP_ENABLE_LOGDIRTY,
-    SHADOW_OP_OFF, SHADOW_OP_PEEK, ShadowOp,
+    DomctlOp, SHADOW_LOGDIRTY_FINAL, SHADOW_OP, SHADOW_OP_CLEAN, SHADOW_OP_ENABLE_LOGDIRTY, SHADOW_OP_OFF,
+    SHADOW_OP_PEEK, ShadowOp,
 };
 use crate::{DomId, Error, Hypervisor, xenstore};
 
@@ -141,22 +141,15 @@ impl Hypervisor {
         pages: u64,
     ) -> Result<ShadowOp, Error> {
         let mut arg = DomctlOp { pad: [0; 16] };
-        arg.shadow_op = ShadowOp {
-            op,
-            mode,
-            mb: 0,
-            pad: 0,
-            dirty_bitmap,
-            pages,
-            fault_count: 0,
-            dirty_count: 0,
-        };
-        let reply = self.domctl("XEN_DOMCTL_shadow_op", SHADOW_OP, domid, arg).map_err(|error| {
-            match error.errno() {
-                Some(libc::ENOMEM) => Error::LogDirtyNoMemory(domid),
-                _ => error.or_gone(domid),
-            }
-        })?;
+        arg.shadow_op =
+            ShadowOp { op, mode, mb: 0, pad: 0, dirty_bitmap, pages, fault_count: 0, dirty_count: 0 };
+        let reply =
+            self.domctl("XEN_DOMCTL_shadow_op", SHADOW_OP, domid, arg).map_err(|error| {
+                match error.errno() {
+                    Some(libc::ENOMEM) => Error::LogDirtyNoMemory(domid),
+                    _ => error.or_gone(domid),
+                }
+            })?;
         // SAFETY: plain data, valid for any bits.
         Ok(unsafe { reply.u.shadow_op })
     }

@@ -1,8 +1,8 @@
 //! Letting a suspended guest go on where it is, as `xl save -c` does.
 
 use crate::abi::domctl::{
-    DomctlOp, GETVCPUCONTEXT, RESUMEDOMAIN, SETVCPUCONTEXT, VCPU_GUEST_CONTEXT_RAX,
-    VCPU_GUEST_CONTEXT_SIZE, VcpuContext,
+    DomctlOp, GETVCPUCONTEXT, RESUMEDOMAIN, SETVCPUCONTEXT, VCPU_GUEST_CONTEXT_RAX, VCPU_GUEST_CONTEXT_SIZE,
+    VcpuContext,
 };
 use crate::hypercall::Buffer;
 use crate::{DomId, Error, Hypervisor};
@@ -47,13 +47,7 @@ impl Hypervisor {
         self.vcpu_context("XEN_DOMCTL_setvcpucontext", SETVCPUCONTEXT, domid, &buffer)
     }
 
-    fn vcpu_context(
-        &self,
-        name: &'static str,
-        cmd: u32,
-        domid: DomId,
-        buffer: &Buffer,
-    ) -> Result<(), Error> {
+    fn vcpu_context(&self, name: &'static str, cmd: u32, domid: DomId, buffer: &Buffer) -> Result<(), Error> {
         let mut op = DomctlOp { pad: [0; 16] };
         op.vcpucontext = VcpuContext { vcpu: 0, pad: 0, ctxt: buffer.addr() };
         self.domctl(name, cmd, domid, op).map(drop).map_err(|error| error.or_gone(domid))

@@ -2,8 +2,8 @@
 //! (`tools/libs/guest/xg_sr_stream_format.h`), so that a stock `xl restore` takes it.
 
 use crate::abi::domctl::{
-    CPUID_LEAF_SIZE, CpuPolicy as AbiCpuPolicy, DomctlOp, GET_CPU_POLICY, GETHVMCONTEXT,
-    GETTSCINFO, HvmContext, MSR_ENTRY_SIZE,
+    CPUID_LEAF_SIZE, CpuPolicy as AbiCpuPolicy, DomctlOp, GET_CPU_POLICY, GETHVMCONTEXT, GETTSCINFO,
+    HvmContext, MSR_ENTRY_SIZE,
 };
 use crate::{DomId, Error, Hypervisor};
 
@@ -53,9 +53,7 @@ impl Hypervisor {
         let name = "XEN_DOMCTL_gethvmcontext";
         let mut op = DomctlOp { pad: [0; 16] };
         op.hvmcontext = request;
-        let reply = self
-            .domctl(name, GETHVMCONTEXT, domid, op)
-            .map_err(|error| error.or_gone(domid))?;
+        let reply = self.domctl(name, GETHVMCONTEXT, domid, op).map_err(|error| error.or_gone(domid))?;
         // SAFETY: plain data, valid for any bits.
         let size = unsafe { reply.u.hvmcontext.size } as usize;
         if size == 0 || size > MAX_HVM_CONTEXT { Err(Error::Nonsense { op: name }) } else { Ok(size) }
@@ -118,9 +116,7 @@ impl Hypervisor {
         let cpuid = leaves.bytes().get(..leaves_len as usize * CPUID_LEAF_SIZE);
         let msrs = msrs.bytes().get(..msrs_len as usize * MSR_ENTRY_SIZE);
         match (cpuid, msrs) {
-            (Some(cpuid), Some(msrs)) => {
-                Ok(CpuPolicy { cpuid: cpuid.to_vec(), msrs: msrs.to_vec() })
-            }
+            (Some(cpuid), Some(msrs)) => Ok(CpuPolicy { cpuid: cpuid.to_vec(), msrs: msrs.to_vec() }),
             _ => Err(Error::Nonsense { op: "XEN_DOMCTL_get_cpu_policy" }),
         }
     }
@@ -129,9 +125,7 @@ impl Hypervisor {
         let name = "XEN_DOMCTL_get_cpu_policy";
         let mut op = DomctlOp { pad: [0; 16] };
         op.cpu_policy = request;
-        let reply = self
-            .domctl(name, GET_CPU_POLICY, domid, op)
-            .map_err(|error| error.or_gone(domid))?;
+        let reply = self.domctl(name, GET_CPU_POLICY, domid, op).map_err(|error| error.or_gone(domid))?;
         // SAFETY: plain data, valid for any bits.
         let policy = unsafe { reply.u.cpu_policy };
         if policy.nr_leaves > MAX_POLICY_ENTRIES || policy.nr_msrs > MAX_POLICY_ENTRIES {
@@ -144,12 +138,8 @@ impl Hypervisor {
 /// `struct xc_sr_rec_x86_tsc_info`: u32 mode, u32 khz, u64 nsec, u32 incarnation, u32 reserved.
 fn tsc_record(mode: u32, khz: u32, nsec: u64, incarnation: u32) -> [u8; 24] {
     let mut record = [0; 24];
-    let fields: [&[u8]; 4] = [
-        &mode.to_le_bytes(),
-        &khz.to_le_bytes(),
-        &nsec.to_le_bytes(),
-        &incarnation.to_le_bytes(),
-    ];
+    let fields: [&[u8]; 4] =
+        [&mode.to_le_bytes(), &khz.to_le_bytes(), &nsec.to_le_bytes(), &incarnation.to_le_bytes()];
     for (to, from) in record.iter_mut().zip(fields.concat()) {
         *to = from;
     }
@@ -163,9 +153,6 @@ mod tests {
     #[test]
     fn the_tsc_record_has_libxc_order_not_domctl_order() {
         let record = tsc_record(1, 2, 3, 4);
-        assert_eq!(
-            record,
-            [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]
-        );
+        assert_eq!(record, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

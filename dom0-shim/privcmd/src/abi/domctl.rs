@@ -200,8 +200,7 @@ pub const MSR_ENTRY_SIZE: usize = 16;
 /// blob: the FPU area (512), flags (8), `user_regs` (200), `trap_ctxt` (256 entries of 16), LDT
 /// (16), GDT (136), kernel stack (16), `ctrlreg` and `debugreg` (128), callbacks (24), `vm_assist`
 /// (8), segment bases (24).
-pub const VCPU_GUEST_CONTEXT_SIZE: usize =
-    512 + 8 + 200 + 256 * 16 + 16 + 136 + 16 + 128 + 24 + 8 + 24;
+pub const VCPU_GUEST_CONTEXT_SIZE: usize = 512 + 8 + 200 + 256 * 16 + 16 + 136 + 16 + 128 + 24 + 8 + 24;
 /// Offset of `user_regs.rax` in it: `user_regs` starts with r15 to r12, rbp, rbx, r11 to r8.
 pub const VCPU_GUEST_CONTEXT_RAX: usize = 512 + 8 + 10 * 8;
 

@@ -243,8 +243,8 @@ impl Client {
     /// Sends, and waits for the reply; events that come in between are kept.
     fn call(&mut self, ty: u32, path: &str, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
         self.last_id = self.last_id.wrapping_add(1);
-        let message = wire::request(ty, self.last_id, parts)
-            .ok_or_else(|| Error::Invalid(path.to_string()))?;
+        let message =
+            wire::request(ty, self.last_id, parts).ok_or_else(|| Error::Invalid(path.to_string()))?;
         self.file.write_all(&message).map_err(Error::Connection)?;
         let deadline = Instant::now() + REPLY_TIMEOUT;
         loop {
@@ -259,10 +259,9 @@ impl Client {
             if header.ty == wire::XS_ERROR {
                 return Err(match wire::errno(&payload) {
                     libc::ENOENT => Error::NotFound(path.to_string()),
-                    errno => Error::Refused {
-                        path: path.to_string(),
-                        source: io::Error::from_raw_os_error(errno),
-                    },
+                    errno => {
+                        Error::Refused { path: path.to_string(), source: io::Error::from_raw_os_error(errno) }
+                    }
                 });
             }
             if header.ty != ty {
