@@ -104,7 +104,7 @@ pub struct ReadDone<'a> {
     pub zero: u32,
     /// Pages left out because they are dirty again ([`How::SendUnlessDirty`] only).
     pub skipped: u32,
-    /// Slots that had no page, such as ballooned out. The last round tries them again; those
+    /// Slots that had no page, such as ballooned out, in ascending order. The last round tries them again; those
     /// missing then are not in the guest, and the driver has to make them holes in the image.
     pub missing: &'a [u32],
     /// Pages of the pool that are free now. Only looked at after [`How::Keep`].

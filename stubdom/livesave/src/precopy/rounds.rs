@@ -50,7 +50,8 @@ impl<P: Policy> Precopy<P> {
         let ReadDone { sent, zero, skipped, missing, pool_left } = done;
         let counted = [sent, zero, skipped].iter().map(|&n| u64::from(n)).sum::<u64>();
         let adds_up = counted.checked_add(missing.len() as u64) == Some(self.batch.len() as u64);
-        let known = missing.iter().all(|slot| self.batch.binary_search(slot).is_ok());
+        let known = missing.iter().all(|slot| self.batch.binary_search(slot).is_ok())
+            && missing.is_sorted_by(|a, b| a < b);
         if !adds_up || !known || (skipped > 0 && self.how != How::SendUnlessDirty) {
             return self.give_up(Why::BadCount);
         }

@@ -65,7 +65,6 @@ fn the_report_says_which_step_failed_and_how() {
             Asked::State => Step::State,
             Asked::Resume => Step::Resume,
             Asked::WriteOut => Step::WriteOut,
-            Asked::Finish => Step::Finished,
         };
         for (fault, why) in [
             (Fault::FailedBefore, Why::Failed(5)),

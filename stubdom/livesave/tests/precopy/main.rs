@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub)]
 
+mod answers;
 mod faults;
 mod image;
 mod model;

@@ -1,6 +1,6 @@
 //! Does what the engine asks, in virtual time, and can be told to fail.
 
-use livesave::{Action, AnyPolicy, Event, How, Outcome, Precopy, ReadDone, Report, Round};
+use livesave::{Action, AnyPolicy, Event, How, Outcome, Policy, Precopy, ReadDone, Report, Round};
 
 use super::{Guest, Scenario};
 
@@ -83,7 +83,20 @@ pub enum Asked {
     State,
     Resume,
     WriteOut,
-    Finish,
+}
+
+/// The engine's next action, or how it ended.
+pub fn ask<P: Policy>(engine: &mut Precopy<P>, now_us: u64) -> Result<Asked, Outcome> {
+    Ok(match engine.next(now_us) {
+        Action::LogDirty(on) => Asked::LogDirty(on),
+        Action::Clean { last } => Asked::Clean { last },
+        Action::Read { batch, how } => Asked::Read { pages: batch.len() as u32, how },
+        Action::Suspend => Asked::Suspend,
+        Action::State => Asked::State,
+        Action::Resume => Asked::Resume,
+        Action::WriteOut => Asked::WriteOut,
+        Action::Finish(outcome) => return Err(outcome),
+    })
 }
 
 /// What a run left behind.
@@ -207,20 +220,11 @@ impl Driver {
     pub fn run(mut self) -> Run {
         loop {
             let now = self.us();
-            let mut batch = Vec::new();
-            let asked = match self.engine.next(now) {
-                Action::LogDirty(on) => Asked::LogDirty(on),
-                Action::Clean { last } => Asked::Clean { last },
-                Action::Read { batch: slots, how } => {
-                    batch.extend_from_slice(slots);
-                    Asked::Read { pages: slots.len() as u32, how }
-                }
-                Action::Suspend => Asked::Suspend,
-                Action::State => Asked::State,
-                Action::Resume => Asked::Resume,
-                Action::WriteOut => Asked::WriteOut,
-                Action::Finish(outcome) => return self.end(outcome),
+            let asked = match ask(&mut self.engine, now) {
+                Ok(asked) => asked,
+                Err(outcome) => return self.end(outcome),
             };
+            let batch = self.engine.batch().to_vec();
             assert!(self.trace.len() < 100_000, "no end");
             let step = self.trace.len();
             self.trace.push(asked);
@@ -279,8 +283,7 @@ impl Driver {
 
     fn carry_out(&mut self, asked: Asked, batch: &[u32]) -> Answer {
         match asked {
-            Asked::Clean { .. } => {}
-            Asked::Read { .. } | Asked::WriteOut | Asked::Finish => {}
+            Asked::Clean { .. } | Asked::Read { .. } | Asked::WriteOut => {}
             _ => self.pass(self.speed.verb_us as f64 / 1e6),
         }
         match asked {
@@ -303,7 +306,6 @@ impl Driver {
                 }
                 return Answer::Written;
             }
-            Asked::Finish => {}
         }
         Answer::Done
     }

@@ -7,7 +7,7 @@ mod driver;
 mod guest;
 mod rng;
 
-pub use driver::{Asked, Driver, Fault, Mutant, Run, Speed};
+pub use driver::{Asked, Driver, Fault, Mutant, Run, Speed, ask};
 pub use guest::{Guest, Pattern, Writer};
 pub use rng::Rng;
 
