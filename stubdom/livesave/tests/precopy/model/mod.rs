@@ -33,7 +33,7 @@ impl Scenario {
     /// Anything goes: sizes, rates, patterns, pool, batch, pieces.
     pub fn random(seed: u64, policy: AnyPolicy) -> Self {
         let mut rng = Rng::new(seed);
-        let pages = 1 + rng.below(if seed.is_multiple_of(16) { 3000 } else { 400 }) as u32;
+        let pages = 1 + rng.below(if seed.is_multiple_of(16) { 1500 } else { 250 }) as u32;
         let speed = Speed { scan_us: rng.below(20_000), ..Speed::default() };
         let working_set = 1 + rng.below(pages.into()) as u32;
         let hot = 1 + rng.below(working_set.into()) as u32;
