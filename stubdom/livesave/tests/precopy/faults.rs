@@ -7,7 +7,7 @@ use crate::model::{Asked, Fault, Run, Scenario, live_save, stubborn_live_save, x
 fn scenario(seed: u64, policy: AnyPolicy) -> Scenario {
     let mut scenario = Scenario::random(seed, policy);
     // Small, so that every step of a run can be made to fail.
-    scenario.config.pages = scenario.config.pages.min(120);
+    scenario.config.pages = scenario.config.pages.min(80);
     scenario.config.batch = scenario.config.batch.max(16);
     scenario.writer.working_set = scenario.writer.working_set.min(scenario.config.pages);
     if let crate::model::Pattern::Hot { pages, .. } = &mut scenario.writer.pattern {
@@ -26,7 +26,7 @@ fn run(scenario: &Scenario, step: usize, fault: Fault, broken: Option<Asked>) ->
 #[test]
 fn a_fault_at_any_step_leaves_the_guest_running_and_no_image() {
     for policy in [live_save(), stubborn_live_save(), xen_save()] {
-        for seed in 0..8 {
+        for seed in 0..4 {
             let scenario = scenario(seed, policy);
             let steps = scenario.run().trace.len();
             for step in 0..steps {
