@@ -37,14 +37,7 @@ fn run(args: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
         ["import", file, dir] => {
             let file = File::open(file)?;
             let created = file.metadata()?.modified()?;
-            let image = import_xl(
-                Path::new(dir),
-                file,
-                ImportOptions {
-                    created,
-                    ..Default::default()
-                },
-            )?;
+            let image = import_xl(Path::new(dir), file, ImportOptions { created, ..Default::default() })?;
             println!("{}", image.path().display());
         }
         ["verify", image] => {
@@ -54,11 +47,7 @@ fn run(args: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
         ["export", image, file, ref rest @ ..] => {
             let image = Image::open(Path::new(image))?;
             let text = |s: Option<&&str>| s.map(|s| s.to_string());
-            let options = ExportOptions {
-                name: text(rest.first()),
-                uuid: text(rest.get(1)),
-                progress: None,
-            };
+            let options = ExportOptions { name: text(rest.first()), uuid: text(rest.get(1)), progress: None };
             println!("{:?}", export_xl(&image, File::create(file)?, options)?);
         }
         ["diff", image, file] => {

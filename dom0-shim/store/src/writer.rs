@@ -17,10 +17,14 @@ use crate::extents::Extents;
 use crate::id::{ImageId, PARTIAL};
 use crate::image::{Image, lock_exclusive};
 use crate::manifest::{self, FileEntry, Files, Manifest, Meta, check_uuid, hex};
-use crate::state::State;
+use crate::state::{State, StateKind, parse_hvm_params};
 use crate::table::PageState;
 use crate::time::utc_text;
 use crate::{PAGE_SIZE, Page};
+
+/// From `public/hvm/params.h`.
+const HVM_PARAM_STORE_PFN: u64 = 1;
+const HVM_PARAM_CONSOLE_PFN: u64 = 17;
 
 /// An image that is being written. Dropping it removes what was written.
 #[derive(Debug)]
@@ -254,7 +258,24 @@ impl ImageWriter {
                 pfn: self.meta.extents.pfn_of(slot).unwrap_or_default(),
             });
         }
-        self.state.check_complete()
+        self.state.check_complete()?;
+        self.check_rings()
+    }
+
+    /// `xl restore` clears the pages of the console and of xenstore and hands them to Dom0; they
+    /// must be among the guest's pages.
+    fn check_rings(&self) -> Result<()> {
+        let kind = StateKind::HvmParams;
+        let params = self.state.get(kind).and_then(parse_hvm_params);
+        for (index, pfn) in params.unwrap_or_default() {
+            let ring = matches!(index, HVM_PARAM_STORE_PFN | HVM_PARAM_CONSOLE_PFN);
+            if ring && self.meta.extents.slot_of(pfn).is_none() {
+                let why =
+                    format!("parameter {index} names frame {pfn:#x}, which is not among the guest's pages");
+                return Err(Error::BadRecord { kind, why });
+            }
+        }
+        Ok(())
     }
 
     /// Makes holes of the slots that may hold data and are zero now, run by run; on a file
@@ -343,4 +364,87 @@ fn write_hashed<T: AsRef<[u8]>>(path: &Path, pieces: &mut dyn Iterator<Item = T>
 /// Makes a directory's entries durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).at("syncing", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{hvm_params, tsc_info};
+    use crate::{Extent, MemoryFigures, XenVersion, list, sweep};
+    use std::time::SystemTime;
+
+    fn ready(dir: &Path) -> ImageWriter {
+        let meta = Meta {
+            guest: "g".into(),
+            uuid: "e5d4d218-9b32-4a04-971e-bb65229d0f12".into(),
+            created: SystemTime::UNIX_EPOCH,
+            xen: XenVersion { major: 4, minor: 20 },
+            vcpus: 1,
+            memory: MemoryFigures::default(),
+            extents: Extents::new([Extent { pfn: 0, count: 8 }]).unwrap(),
+            policy: serde_json::Value::Null,
+        };
+        let id = ImageId::unused(dir, &meta.guest, meta.created);
+        let mut w = ImageWriter::create(dir, id, meta).unwrap();
+        for slot in 0..8 {
+            let page = [slot as u8; PAGE_SIZE];
+            w.put_page(slot, &page, crate::page_checksum(&page)).unwrap();
+        }
+        let mut state = State::new();
+        let mut put = |kind, body| state.insert(kind, body).unwrap();
+        put(StateKind::TscInfo, tsc_info(0, 0, 0, 0));
+        put(StateKind::HvmParams, hvm_params(&[(17, 7)]));
+        put(StateKind::HvmContext, vec![1; 100]);
+        put(StateKind::DomainConfig, br#"{"c_info":{},"b_info":{}}"#.to_vec());
+        w.set_state(state);
+        w
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
+            let to = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&entry.path(), &to),
+                false => drop(fs::copy(entry.path(), to).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_at_any_step_of_a_commit_leaves_a_whole_image_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let copies = tempfile::tempdir().unwrap();
+        let mut steps = Vec::new();
+        let w = ready(dir.path());
+        w.commit_observed(serde_json::Value::Null, &mut |step| {
+            copy(dir.path(), &copies.path().join(format!("{step:?}")));
+            steps.push(step);
+        })
+        .unwrap();
+        assert_eq!(steps.len(), 8);
+        for step in steps {
+            let left = copies.path().join(format!("{step:?}"));
+            let whole = matches!(step, Step::Renamed | Step::ParentSynced);
+            let found = list(&left).unwrap();
+            assert_eq!(found.len(), usize::from(whole), "{step:?}");
+            for entry in found {
+                Image::open(&entry.path).unwrap().verify(&mut |_, _| {}).unwrap();
+            }
+            assert_eq!(sweep(&left).unwrap().len(), usize::from(!whole), "{step:?}");
+            assert_eq!(fs::read_dir(&left).unwrap().count(), usize::from(whole), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_finds_its_name_taken_fails_and_leaves_the_other_image_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let w = ready(dir.path());
+        fs::create_dir(w.path()).unwrap();
+        fs::write(w.path().join("file"), b"other").unwrap();
+        let taken = w.path().to_path_buf();
+        assert!(matches!(w.commit(serde_json::Value::Null), Err(Error::Exists { .. })));
+        assert_eq!(fs::read(taken.join("file")).unwrap(), b"other");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }
