@@ -1,6 +1,6 @@
 //! Looks at a guest through this crate, and tries each control operation on it. For the lab:
 //! `inspect facts`, `inspect guest DOMID`, `inspect grants DOMID READER`, `inspect dirty DOMID`,
-//! `inspect suspend DOMID`.
+//! `inspect suspend DOMID`, `inspect dump DOMID DIRECTORY` (the bodies of `xl save`'s records).
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         (Some("dirty"), Some(domid), _) => dirty(domid),
         (Some("grants"), Some(domid), Some(reader)) => grants(domid, reader),
         (Some("suspend"), Some(domid), _) => suspend(domid),
-        _ => Err("usage: inspect facts | guest|dirty|suspend DOMID | grants DOMID READER".into()),
+        (Some("dump"), Some(domid), _) => dump(domid, args.get(2).map_or(".", String::as_str)),
+        _ => Err(
+            "usage: inspect facts | guest|dirty|suspend DOMID | grants DOMID READER | dump DOMID DIRECTORY"
+                .into(),
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -146,5 +150,26 @@ fn suspend(domid: DomId) -> Outcome {
     println!("paused: {}", xen.domain(domid)?.paused);
     xen.unpause(domid)?;
     println!("{:?}", xen.domain(domid)?);
+    Ok(())
+}
+
+fn dump(domid: DomId, directory: &str) -> Outcome {
+    let xen = Hypervisor::open()?;
+    let policy = xen.cpu_policy(domid)?;
+    let params = xen.hvm_params(domid)?;
+    let params: Vec<u8> =
+        params.iter().flat_map(|(index, value)| [*index, *value]).flat_map(u64::to_le_bytes).collect();
+    for (name, body) in [
+        ("hvm_context", xen.hvm_context(domid)?),
+        ("hvm_params", params),
+        ("tsc_info", xen.tsc_info(domid)?.to_vec()),
+        ("cpuid", policy.cpuid),
+        ("msrs", policy.msrs),
+    ] {
+        std::fs::write(format!("{directory}/{name}"), body)?;
+    }
+    let frames: Vec<String> =
+        xen.populated(domid)?.iter().map(|extent| format!("{} {}\n", extent.pfn, extent.count)).collect();
+    std::fs::write(format!("{directory}/extents"), frames.concat())?;
     Ok(())
 }

@@ -87,6 +87,12 @@ fn attach(domid: DomId, gref: u32, port: u32) -> Result<Parts, Error> {
     if interface.srv_live.load(Ordering::Acquire) == 0 {
         return Err(Error::NoServer);
     }
+    // Looked at before anything else is taken; decided by the compare-and-swap below.
+    match interface.cli_live.load(Ordering::Acquire) {
+        NOT_YET => {}
+        0 => return Err(Error::NoServer),
+        _ => return Err(Error::Busy),
+    }
     let bytes = |place, writable| match place {
         Place::InPage(offset) => Ok(Bytes::InPage(offset)),
         Place::Granted { first, count } => {
