@@ -1,11 +1,61 @@
-//! The stub domain's image. So far it says hello and powers off.
+//! The stub domain's image: builds the devices, starts the tasks, runs the executor.
+//!
+//! | module | what for |
+//! | --- | --- |
+//! | `claim` | the memory that the image takes at its start: heap, pool, Xen's pages |
+//! | [`link`] | the channel to the shim: one reader, many writers |
+//! | [`mailbox`] | where what the shim says to a snapshot waits for it |
+//! | [`snapshot`] | drives one pre-copy: the engine's actions become verbs and copies |
+//! | [`pages`] | from the guest's grants into our pages, and on to the shim |
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+mod claim;
+mod link;
+mod mailbox;
+mod pages;
+mod snapshot;
+
+use alloc::rc::Rc;
+
+use log::{LevelFilter, error, info};
+use xen::console::{self, Mirror};
+use xen::executor::Executor;
+
 boot::entry!(main);
 
-fn main(info: &'static boot::BootInfo) -> ! {
-    boot::println!("stubdom: command line: {}", info.command_line);
-    boot::println!("stubdom: image {:?}, {} KiB free", info.image, info.free_ram.size() / 1024);
-    boot::poweroff()
+fn main(boot: &'static boot::BootInfo) -> ! {
+    let (xen, pool) = match claim::all(boot) {
+        Ok(claimed) => claimed,
+        Err(why) => {
+            boot::println!("stubdom: {why}");
+            boot::crash()
+        }
+    };
+    if let Err(why) = console::init(LevelFilter::Info, Mirror::DebugPort) {
+        boot::println!("stubdom: no console: {why}");
+    }
+    boot::set_console(|text| console::print(format_args!("{text}")));
+    info!(
+        "luthier stub domain {} on Xen {}.{}: {} KiB of image, {} MiB of pool",
+        xen.domid,
+        xen.major,
+        xen.minor,
+        boot.image.size() / 1024,
+        pool.total() / 256
+    );
+    let executor = Executor::new();
+    let spawner = executor.spawner();
+    match link::Link::open(pool, &spawner) {
+        Ok(link) => {
+            let serve = Rc::new(link).serve(spawner.clone());
+            if spawner.spawn("link", serve).is_err() {
+                error!("no task for the link");
+            }
+        }
+        Err(why) => error!("{why}"),
+    }
+    executor.run()
 }

@@ -1,0 +1,153 @@
+//! What `luthier` and `luthierd` say to each other on the Unix socket: one JSON value a line.
+//! A client sends one [`Request`] and reads [`Event`]s until `Done` or `Failed`. A client that
+//! hangs up cancels what it asked for.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// What runs: the stub, the attached guests, the snapshots in progress.
+    Status,
+    /// Launch the stub domain and wait for it.
+    Up {
+        /// The stub's pool, in MiB; the configuration's if not given.
+        pool: Option<u32>,
+    },
+    /// Destroy the stub domain.
+    Down {
+        /// Also when snapshots are in progress.
+        force: bool,
+    },
+    /// Put a guest on the allow-list.
+    Attach {
+        /// Name or domain id.
+        guest: String,
+    },
+    /// Take a guest off the allow-list.
+    Detach {
+        /// Name or domain id.
+        guest: String,
+    },
+    /// Take a snapshot of an attached guest.
+    Snapshot {
+        /// Name or domain id.
+        guest: String,
+        /// The policy's name.
+        policy: PolicyName,
+        /// How long the guest may take to answer the request to suspend, in seconds.
+        suspend_timeout: u32,
+    },
+}
+
+/// Policies by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyName {
+    /// Pre-copy while the guest runs; suspend it for what is left (the Live Save paper)
+    #[default]
+    LiveSave,
+    /// Suspend first, then copy everything (as plain xl save does)
+    XenSave,
+}
+
+impl PolicyName {
+    /// The name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LiveSave => "live-save",
+            Self::XenSave => "xen-save",
+        }
+    }
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A snapshot began.
+    Started {
+        /// The image to be.
+        image: String,
+        /// The guest's populated pages.
+        pages: u32,
+    },
+    /// Where it stands.
+    Progress(Progress),
+    /// A round has ended.
+    Round(Round),
+    /// The request was done.
+    Done {
+        /// What the request returns.
+        result: Value,
+    },
+    /// The request was not done.
+    Failed {
+        /// Why.
+        error: Error,
+    },
+}
+
+/// Where a snapshot stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The present round, from 1.
+    pub round: u16,
+    /// Pages left in this round.
+    pub remaining: u32,
+    /// Pages sent since the start.
+    pub sent: u64,
+    /// Pages a second that the guest dirtied in the last round.
+    pub dirty_rate: u32,
+    /// Pages a second that are copied.
+    pub copy_rate: u32,
+    /// Estimated milliseconds to the end of this round.
+    pub estimate_ms: Option<u64>,
+}
+
+/// One round.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Round {
+    /// From 1.
+    pub round: u16,
+    /// Whether the guest ran.
+    pub live: bool,
+    /// Pages sent.
+    pub sent: u32,
+    /// Of these, zero pages.
+    pub zero: u32,
+    /// Pages left for later, because dirty again.
+    pub skipped: u32,
+    /// Pages dirty at the end.
+    pub dirtied: u32,
+    /// Duration.
+    pub ms: f64,
+}
+
+impl From<handoff::Round> for Round {
+    fn from(r: handoff::Round) -> Self {
+        let handoff::Round { round, live, sent, zero, skipped, dirtied, micros } = r;
+        Self { round, live, sent, zero, skipped, dirtied, ms: micros as f64 / 1000.0 }
+    }
+}
+
+impl From<handoff::Progress> for Progress {
+    fn from(p: handoff::Progress) -> Self {
+        let handoff::Progress { round, remaining, sent, dirty_rate, copy_rate } = p;
+        let estimate_ms = (u64::from(remaining) * 1000).checked_div(u64::from(copy_rate));
+        Self { round, remaining, sent, dirty_rate, copy_rate, estimate_ms }
+    }
+}
+
+impl From<PolicyName> for handoff::Policy {
+    fn from(p: PolicyName) -> Self {
+        match p {
+            PolicyName::LiveSave => Self::LiveSave,
+            PolicyName::XenSave => Self::XenSave,
+        }
+    }
+}

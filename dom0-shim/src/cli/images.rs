@@ -1,0 +1,226 @@
+//! The commands that need only files.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use store::{ExportOptions, Image, ImportOptions};
+
+use super::{Cli, print};
+use crate::error::{Context, Error, Result};
+
+/// Opens an image by name or path.
+pub(super) fn open(cli: &Cli, image: &str) -> Result<Image> {
+    Image::open(&path(cli, image)).map_err(|e| Error::new(e.to_string()))
+}
+
+fn path(cli: &Cli, image: &str) -> PathBuf {
+    if image.contains('/') { PathBuf::from(image) } else { cli.images.join(image) }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(super) fn bar(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(0).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} pages, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Checks the whole image, with progress.
+pub(super) fn verify_all(image: &Image) -> Result<store::Verified> {
+    let bar = bar("verifying");
+    let verified = image.verify(&mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    verified.map_err(|e| Error::new(e.to_string()))
+}
+
+/// `luthier list`
+pub(super) fn list(cli: &Cli) -> Result<()> {
+    let listed = if cli.images.exists() {
+        store::list(&cli.images).context("listing the images")?
+    } else {
+        Vec::new()
+    };
+    if cli.json {
+        let all: Vec<Value> = listed
+            .iter()
+            .map(|l| match &l.manifest {
+                Ok(m) => json!({"image": l.id.as_str(), "path": l.path, "guest": m.guest, "created": m.created, "pages": m.pages, "zero_pages": m.zero_pages}),
+                Err(e) => json!({"image": l.id.as_str(), "path": l.path, "error": e.to_string()}),
+            })
+            .collect();
+        print::json_line(&all);
+        return Ok(());
+    }
+    if listed.is_empty() {
+        println!("no images in {}", cli.images.display());
+        return Ok(());
+    }
+    println!("{:40} {:20} {:>10} {:>10}", "IMAGE", "CREATED", "MEMORY", "DATA");
+    for l in &listed {
+        match &l.manifest {
+            Ok(m) => {
+                let data = m.pages.saturating_sub(m.zero_pages) * m.page_size;
+                println!(
+                    "{:40} {:20} {:>10} {:>10}",
+                    l.id.as_str(),
+                    m.created,
+                    print::bytes(m.pages * m.page_size),
+                    print::bytes(data)
+                );
+            }
+            Err(e) => println!("{:40} unreadable: {e}", l.id.as_str()),
+        }
+    }
+    Ok(())
+}
+
+/// `luthier show`
+pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
+    let image = open(cli, image)?;
+    let m = image.manifest();
+    if cli.json {
+        print::json_line(m);
+        return Ok(());
+    }
+    println!("image    {}", m.id);
+    println!("path     {}", image.path().display());
+    println!("guest    {} ({}), {} vCPUs", m.guest, m.uuid, m.vcpus);
+    println!("taken    {} on Xen {}.{}", m.created, m.xen.major, m.xen.minor);
+    println!(
+        "memory   {} in {} pages, {} of them zero",
+        print::bytes(m.pages * m.page_size),
+        m.pages,
+        m.zero_pages
+    );
+    let number = |key: &str| m.report.get(key).and_then(Value::as_f64);
+    if let (Some(suspended), Some(freeze)) = (number("suspended_ms"), number("freeze_ms")) {
+        println!("downtime {suspended:.1} ms suspended, after {freeze:.1} ms of the guest's own freezing");
+    }
+    if let Some(policy) = m.policy.as_str() {
+        println!("policy   {policy}");
+    }
+    for r in m.report.get("rounds").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+        let n = |key: &str| r.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let live = r.get("live").and_then(Value::as_bool).unwrap_or(false);
+        println!(
+            "  round {:>2} {:9} {:>8} sent {:>8} zero {:>8} skipped {:>8} dirty after it  {:>9.1} ms",
+            n("round"),
+            if live { "live" } else { "suspended" },
+            n("sent"),
+            n("zero"),
+            n("skipped"),
+            n("dirtied"),
+            r.get("ms").and_then(Value::as_f64).unwrap_or(0.0)
+        );
+    }
+    Ok(())
+}
+
+/// `luthier verify`
+pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
+    let image = open(cli, image)?;
+    let verified = verify_all(&image)?;
+    if cli.json {
+        print::json_line(
+            &json!({"image": image.manifest().id, "pages": verified.pages, "zero_pages": verified.zero_pages, "ok": true}),
+        );
+    } else {
+        println!(
+            "{}: whole; {} pages, {} of them zero",
+            image.manifest().id,
+            verified.pages,
+            verified.zero_pages
+        );
+    }
+    Ok(())
+}
+
+/// `luthier export`
+pub(super) fn export(cli: &Cli, image: &str, name: Option<&str>, output: &Path) -> Result<()> {
+    let image = open(cli, image)?;
+    let options = options(name)?;
+    if output == Path::new("-") {
+        store::export_xl(&image, std::io::stdout().lock(), options).map_err(|e| Error::new(e.to_string()))?;
+        return Ok(());
+    }
+    let file = File::create_new(output).context(format!("making {}", output.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let written = store::export_xl(&image, &mut out, options)
+        .map_err(|e| Error::new(e.to_string()))
+        .and_then(|exported| {
+            out.flush()
+                .and_then(|()| out.get_ref().sync_all())
+                .context(format!("writing {}", output.display()))?;
+            Ok(exported)
+        });
+    if let Err(e) = written {
+        // Half a stream must not look like one.
+        let _ = fs::remove_file(output);
+        return Err(e);
+    }
+    let bytes = fs::metadata(output).map(|m| m.len()).unwrap_or(0);
+    if cli.json {
+        print::json_line(&json!({"image": image.manifest().id, "file": output, "bytes": bytes}));
+    } else {
+        println!(
+            "{}: {}; restore it with: xl restore {}",
+            output.display(),
+            print::bytes(bytes),
+            output.display()
+        );
+    }
+    Ok(())
+}
+
+/// Options of an export: another name takes another uuid.
+pub(super) fn options(name: Option<&str>) -> Result<ExportOptions<'static>> {
+    let uuid = match name {
+        Some(_) => Some(new_uuid()?),
+        None => None,
+    };
+    Ok(ExportOptions { name: name.map(str::to_owned), uuid, progress: None })
+}
+
+/// A random uuid, as the kernel makes them.
+fn new_uuid() -> Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/uuid").context("making a uuid")?;
+    Ok(text.trim().to_owned())
+}
+
+/// `luthier import`
+pub(super) fn import(cli: &Cli, file: &Path) -> Result<()> {
+    fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
+    let input = File::open(file).context(format!("opening {}", file.display()))?;
+    let image = store::import_xl(&cli.images, input, ImportOptions::default())
+        .map_err(|e| Error::new(e.to_string()))?;
+    if cli.json {
+        print::json_line(
+            &json!({"image": image.manifest().id, "path": image.path(), "pages": image.manifest().pages}),
+        );
+    } else {
+        println!("{}", image.manifest().id);
+    }
+    Ok(())
+}
+
+/// `luthier rm`
+pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
+    for image in images {
+        store::remove(&path(cli, image)).map_err(|e| Error::new(e.to_string()))?;
+        if cli.json {
+            print::json_line(&json!({"removed": image}));
+        } else {
+            println!("removed {image}");
+        }
+    }
+    Ok(())
+}

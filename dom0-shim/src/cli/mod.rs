@@ -1,0 +1,188 @@
+//! `luthier`: the command line.
+//!
+//! What needs the stub is asked of `luthierd`; what only needs files (`list`, `show`, `verify`,
+//! `export`, `import`, `restore`, `rm`) is done here, so that it works on any machine that has
+//! the images.
+
+mod check;
+mod client;
+mod images;
+mod print;
+mod restore;
+mod snapshot;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::api::{PolicyName, Request};
+use crate::error::Result;
+use crate::paths;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "luthier",
+    version,
+    about = "Live snapshots of unmodified Xen guests, taken by an unprivileged stub domain",
+    after_help = "A first snapshot:\n  luthier check\n  luthier up\n  luthier attach web\n  luthier snapshot web\n  luthier list\n  luthier restore web@20261121T202439Z --name web-copy\n\nEvery command has help of its own: luthier help COMMAND"
+)]
+pub struct Cli {
+    /// Print JSON instead of text; for a snapshot, one object a line, the last is the result
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Folder of the daemon's socket
+    #[arg(long, global = true, value_name = "DIR", default_value = paths::RUN)]
+    pub run: PathBuf,
+    /// Folder of the images
+    #[arg(long, global = true, value_name = "DIR", default_value = paths::IMAGES)]
+    pub images: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell whether this host is fit, and if not, why and what to do
+    ///
+    /// Looks at Xen's version and options, the limits of grant tables, the security module's
+    /// mode, the tools and the daemon. Ends with 1 if something that is needed is missing.
+    Check,
+    /// Launch the stub domain
+    Up {
+        /// Memory for the pages of last rounds, in MiB [default: that of the configuration]
+        #[arg(long, value_name = "MIB")]
+        pool: Option<u32>,
+    },
+    /// Destroy the stub domain; guests run on
+    Down {
+        /// Also when snapshots are in progress: they are given up
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show the stub domain and the attached guests
+    Status,
+    /// Allow snapshots of a guest
+    ///
+    /// Puts the guest, by its domain id and uuid, on the list of guests that the stub domain may
+    /// ask the shim's verbs for. A guest that was destroyed or restored must be attached again.
+    Attach {
+        /// The guest's name or domain id
+        guest: String,
+    },
+    /// Allow no more snapshots of a guest
+    Detach {
+        /// The guest's name or domain id
+        guest: String,
+    },
+    /// Take a snapshot of an attached guest while it runs
+    ///
+    /// Copies the guest's memory in rounds while the guest runs, suspends it for what is left and
+    /// lets it go on. The image is committed when everything is on the disk; a snapshot that
+    /// fails, or is cancelled with Ctrl-C, leaves no image and the guest running.
+    Snapshot {
+        /// The guest's name or domain id
+        guest: String,
+        /// When to stop copying live
+        #[arg(long, value_enum, default_value_t)]
+        policy: PolicyName,
+        /// How long the guest may take to answer the request to suspend
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        suspend_timeout: u32,
+    },
+    /// List the images
+    List,
+    /// Show an image: its guest, its memory, and the rounds that made it
+    Show {
+        /// Name or path of the image
+        image: String,
+    },
+    /// Check every page and record of an image against its checksums
+    Verify {
+        /// Name or path of the image
+        image: String,
+    },
+    /// Bring an image back as a running domain
+    ///
+    /// Verifies the image, then lets stock `xl restore` build the domain. A domain of the same
+    /// name must not run; --name restores a copy beside it.
+    Restore {
+        /// Name or path of the image
+        image: String,
+        /// Name of the new domain; it gets a uuid of its own then
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Leave it paused
+        #[arg(long)]
+        paused: bool,
+    },
+    /// Write an image as the stream that stock `xl restore` takes
+    Export {
+        /// Name or path of the image
+        image: String,
+        /// The format
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Name of the domain in the stream; it gets a uuid of its own then
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The file to write, which must not exist; - is the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make an image from what stock `xl save` wrote
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Remove images
+    Rm {
+        /// Names or paths of the images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}
+
+/// Formats of an export.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Format {
+    /// The stream of xl save and xl restore
+    #[default]
+    Xl,
+}
+
+/// Does what was asked.
+pub fn run(cli: &Cli) -> Result<()> {
+    let ask = |request| client::ask(&cli.run, &request);
+    match &cli.command {
+        Command::Check => check::run(cli),
+        Command::Up { pool } => print::up(cli.json, &ask(Request::Up { pool: *pool })?),
+        Command::Down { force } => print::down(cli.json, &ask(Request::Down { force: *force })?),
+        Command::Status => print::status(cli.json, &ask(Request::Status)?),
+        Command::Attach { guest } => {
+            print::guest(cli.json, "attached", &ask(Request::Attach { guest: guest.clone() })?)
+        }
+        Command::Detach { guest } => {
+            print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)
+        }
+        Command::Snapshot { guest, policy, suspend_timeout } => {
+            let request = Request::Snapshot {
+                guest: guest.clone(),
+                policy: *policy,
+                suspend_timeout: *suspend_timeout,
+            };
+            snapshot::run(cli, &request)
+        }
+        Command::List => images::list(cli),
+        Command::Show { image } => images::show(cli, image),
+        Command::Verify { image } => images::verify(cli, image),
+        Command::Restore { image, name, paused } => restore::run(cli, image, name.as_deref(), *paused),
+        Command::Export { image, format: Format::Xl, name, output } => {
+            images::export(cli, image, name.as_deref(), output)
+        }
+        Command::Import { file } => images::import(cli, file),
+        Command::Rm { images } => images::rm(cli, images),
+    }
+}

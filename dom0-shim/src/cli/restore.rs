@@ -1,0 +1,37 @@
+//! `luthier restore`: verified first, then built by stock `xl restore` from a pipe.
+
+use std::io::{BufWriter, Write};
+
+use serde_json::json;
+
+use super::{Cli, images, print};
+use crate::error::{Error, Result};
+use crate::xl;
+
+/// Restores an image.
+pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> Result<()> {
+    let image = images::open(cli, image)?;
+    let target = name.unwrap_or(&image.manifest().guest).to_owned();
+    if xl::find(&target).is_ok() {
+        return Err(Error::new(format!("a domain `{target}` is running"))
+            .hint("Restore a copy beside it with --name, or first: xl destroy it"));
+    }
+    // A damaged image must be refused before a domain is built from half of it.
+    images::verify_all(&image)?;
+    let options = images::options(name)?;
+    xl::restore(paused, |pipe| {
+        let mut out = BufWriter::with_capacity(1 << 20, pipe);
+        store::export_xl(&image, &mut out, options).map_err(|e| Error::new(e.to_string()))?;
+        out.flush().map_err(|e| Error::new(format!("writing to xl restore: {e}")))
+    })?;
+    let domid = xl::find(&target)?.domid;
+    if cli.json {
+        print::json_line(&json!({"image": image.manifest().id, "guest": target, "domid": domid}));
+    } else {
+        println!(
+            "restored {target} as domain {domid}{}",
+            if paused { ", paused: xl unpause it" } else { "" }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `luthier snapshot`: live progress, then what was done.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::{Cli, client, print};
+use crate::api::{Event, Request};
+use crate::error::Result;
+
+/// Takes the snapshot and shows it.
+pub(super) fn run(cli: &Cli, request: &Request) -> Result<()> {
+    if cli.json {
+        let result = client::ask_with(&cli.run, request, &mut |event| print::json_line(event))?;
+        print::json_line(&Event::Done { result });
+        return Ok(());
+    }
+    let mut screen = Screen::new();
+    let result = client::ask_with(&cli.run, request, &mut |event| screen.show(event));
+    screen.bar.finish_and_clear();
+    summary(&result?);
+    Ok(())
+}
+
+struct Screen {
+    bar: ProgressBar,
+    pages: u64,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(5)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} pages") {
+            bar.set_style(style);
+        }
+        Self { bar, pages: 0 }
+    }
+
+    fn line(&self, text: &str) {
+        // A hidden bar prints nothing: rounds are shown all the same.
+        if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started { image, pages } => {
+                self.pages = u64::from(*pages);
+                self.line(&format!("{image}: {} MiB", pages / 256));
+                self.bar.set_length(self.pages);
+                self.bar.enable_steady_tick(Duration::from_millis(200));
+            }
+            Event::Progress(p) => {
+                let left = match p.estimate_ms {
+                    Some(ms) => format!(", {:.1} s left", ms as f64 / 1000.0),
+                    None => String::new(),
+                };
+                self.bar.set_message(format!("round {}, {} dirty/s{left}", p.round, p.dirty_rate));
+                self.bar.set_position(self.pages.saturating_sub(u64::from(p.remaining)));
+            }
+            Event::Round(r) => self.line(&format!(
+                "  round {:>2} {:9} {:>8} sent {:>8} zero {:>8} skipped {:>8} dirty after it  {:>9.1} ms",
+                r.round,
+                if r.live { "live" } else { "suspended" },
+                r.sent,
+                r.zero,
+                r.skipped,
+                r.dirtied,
+                r.ms
+            )),
+            Event::Done { .. } | Event::Failed { .. } => {}
+        }
+    }
+}
+
+fn summary(result: &Value) {
+    let text = |key: &str| result.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let number = |key: &str| result.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    println!("{}", text("image"));
+    println!(
+        "  suspended {:.1} ms (the guest's own freezing took {:.1} ms), {:.1} s in all",
+        number("suspended_ms"),
+        number("freeze_ms"),
+        number("total_ms") / 1000.0
+    );
+    println!(
+        "  {} pages of {} MiB, {} sent, {} on disk",
+        number("pages"),
+        number("pages") / 256.0,
+        number("pages_sent"),
+        print::bytes(number("bytes") as u64)
+    );
+    if number("pages_overflow") > 0.0 {
+        println!(
+            "  {} pages did not fit the pool and were streamed while the guest was suspended; a larger one: luthier up --pool MIB",
+            number("pages_overflow")
+        );
+    }
+}

@@ -1,0 +1,488 @@
+//! The control of one guest during one snapshot: the verbs, and the undoing of them.
+//!
+//! Everything here is undone by [`Guest::release`], which runs at the end of every snapshot,
+//! however it ends, and by `recovery` if this process dies before.
+//!
+//! What this module must never do: map guest memory, resume a guest that it did not ask to
+//! suspend, or clear a grant that is not its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use handoff::{Detail, VerbError, VerbErrorKind};
+use privcmd::xenstore;
+use serde_json::Value;
+use store::{Extents, State, StateKind};
+
+use super::allow::Attached;
+use super::gather::gather;
+use super::journal::{Entry, Journal};
+use super::window::Window;
+use super::xen::Xen;
+use crate::error::{Context, Error, Result};
+
+/// How often to look whether the guest has suspended. It bounds what polling adds to the
+/// suspended time.
+const POLL: Duration = Duration::from_micros(500);
+
+/// What a verb returns.
+pub type Verdict<T> = std::result::Result<T, VerbError>;
+
+/// An error for the stub, and through it for the operator.
+fn refuse(kind: VerbErrorKind, why: impl std::fmt::Display) -> VerbError {
+    let mut detail = Detail::new();
+    for c in why.to_string().chars() {
+        if detail.push(c).is_err() {
+            break;
+        }
+    }
+    VerbError { kind, detail }
+}
+
+fn of_xen(e: privcmd::Error) -> VerbError {
+    use privcmd::Error as E;
+    let kind = match e {
+        E::NoSuchDomain(_) => VerbErrorKind::GuestGone,
+        E::LogDirtyOwned(_) | E::LogDirtyPassthrough(_) | E::LogDirtyNoHap(_) | E::LogDirtyNoMemory(_) => {
+            VerbErrorKind::LogDirty
+        }
+        _ => VerbErrorKind::Hypervisor,
+    };
+    refuse(kind, e)
+}
+
+/// Whether the guest stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspended {
+    No,
+    /// We asked, and it may or may not.
+    Asked,
+    /// It does, since then, because we asked.
+    Since(Instant),
+    /// It did already, because of someone else: not ours to resume.
+    Foreign,
+}
+
+/// A guest under our control.
+pub struct Guest {
+    xen: Xen,
+    store: xenstore::Client,
+    journal: Journal,
+    who: Attached,
+    stub: u16,
+    frames: Extents,
+    /// Bits of Xen's dirty bitmap.
+    span: u64,
+    tot_pages: u64,
+    config: Value,
+    suspend_timeout: Duration,
+    cancelled: Arc<AtomicBool>,
+    window: Window,
+    log_dirty: bool,
+    suspended: Suspended,
+    freeze: Duration,
+    suspended_for: Duration,
+    state: Option<State>,
+}
+
+/// What a [`Guest`] is made of.
+pub struct Parts {
+    /// The hypervisor.
+    pub xen: Xen,
+    /// Where what must be undone is noted.
+    pub journal: Journal,
+    /// Which guest, checked against the allow-list.
+    pub who: Attached,
+    /// Who may read its pages.
+    pub stub: u16,
+    /// Its populated frames.
+    pub frames: Extents,
+    /// libxl's configuration of it.
+    pub config: Value,
+    /// How long it may take to suspend.
+    pub suspend_timeout: Duration,
+    /// Set when the operator wants no snapshot any more.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl Guest {
+    /// Takes control, and notes it in the journal.
+    pub fn new(parts: Parts) -> Result<Self> {
+        let Parts { xen, journal, who, stub, frames, config, suspend_timeout, cancelled } = parts;
+        let info = xen.check_attached(&who)?;
+        let span = xen.max_gpfn(who.domid).context("reading the guest's size")? + 1;
+        let store = xenstore::Client::open().context("opening xenstore")?;
+        let window = Window::new(&xen, who.domid, stub)
+            .context(format!("preparing the grant table of `{}`", who.name))?;
+        let guest = Self {
+            xen,
+            store,
+            journal,
+            who,
+            stub,
+            frames,
+            span,
+            tot_pages: info.tot_pages,
+            config,
+            suspend_timeout,
+            cancelled,
+            window,
+            log_dirty: false,
+            suspended: Suspended::No,
+            freeze: Duration::ZERO,
+            suspended_for: Duration::ZERO,
+            state: None,
+        };
+        guest.note()?;
+        Ok(guest)
+    }
+
+    /// Its domain id.
+    pub fn domid(&self) -> u16 {
+        self.who.domid
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.who.name
+    }
+
+    /// Its slots.
+    pub fn pages(&self) -> u32 {
+        u32::try_from(self.frames.pages()).unwrap_or(u32::MAX)
+    }
+
+    /// The frame of a slot.
+    pub fn pfn(&self, slot: u32) -> Option<u64> {
+        self.frames.pfn_of(slot.into())
+    }
+
+    /// Grants of the window that the guest has changed so far.
+    pub fn spoiled(&mut self) -> u32 {
+        self.window.close();
+        self.window.spoiled()
+    }
+
+    /// Whether it stands still, or may, on our account.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self.suspended, Suspended::Asked | Suspended::Since(_))
+    }
+
+    /// How long the guest took to suspend once asked.
+    pub fn freeze_time(&self) -> Duration {
+        self.freeze
+    }
+
+    /// How long it then stood still.
+    pub fn suspended_time(&self) -> Duration {
+        self.suspended_for
+    }
+
+    /// What is not memory, once recorded.
+    pub fn take_state(&mut self) -> Option<State> {
+        self.state.take()
+    }
+
+    /// Notes in the journal how things stand, or are about to.
+    fn note(&self) -> Result<()> {
+        let Attached { domid, uuid, .. } = self.who;
+        let suspend_asked = self.is_suspended();
+        self.journal.put(&Entry { domid, uuid, stub: self.stub, suspend_asked, log_dirty: self.log_dirty })
+    }
+
+    /// The guest is there, and is the one that was attached: checked before every verb.
+    fn check(&self) -> Verdict<privcmd::DomainInfo> {
+        let gone =
+            |how| refuse(VerbErrorKind::GuestGone, format!("`{}` {how} during the snapshot", self.who.name));
+        match self.xen.domain_info(self.who.domid).map_err(of_xen)? {
+            None => Err(gone("was destroyed")),
+            Some(info) if info.uuid != self.who.uuid => Err(gone("was destroyed")),
+            Some(info) if info.dying => Err(gone("was destroyed")),
+            Some(info) => match info.shutdown {
+                None | Some(privcmd::ShutdownReason::Suspend) => Ok(info),
+                Some(privcmd::ShutdownReason::Crash) => Err(gone("crashed")),
+                Some(_) => Err(gone("exited")),
+            },
+        }
+    }
+
+    /// The verb `LogDirty`.
+    pub fn log_dirty(&mut self, on: bool) -> Verdict<()> {
+        self.check()?;
+        if on == self.log_dirty {
+            return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
+        }
+        if !on {
+            self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
+            self.log_dirty = false;
+            return Ok(());
+        }
+        self.log_dirty = true;
+        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
+        let enabled = self.xen.log_dirty_enable(self.who.domid);
+        // Someone else's log must not be ended by us.
+        self.log_dirty = enabled.is_ok();
+        enabled.map_err(of_xen)
+    }
+
+    /// The verb `Clean`: the dirty bitmap by slot.
+    pub fn clean(&mut self, last: bool) -> Verdict<Vec<u64>> {
+        let info = self.check()?;
+        if !self.log_dirty {
+            return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is off"));
+        }
+        // A balloon that moved frames moved slots with them: the image would be wrong.
+        if last && info.tot_pages != self.tot_pages {
+            return Err(refuse(
+                VerbErrorKind::Resized,
+                format!("the memory of `{}` was resized during the snapshot", self.who.name),
+            ));
+        }
+        self.bitmap(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))
+    }
+
+    fn bitmap(
+        &self,
+        fetch: impl FnOnce(&Xen, u16, u64, &mut [u64]) -> std::result::Result<privcmd::DirtyStats, privcmd::Error>,
+    ) -> Verdict<Vec<u64>> {
+        let mut by_pfn = vec![0; self.span.div_ceil(64) as usize];
+        fetch(&self.xen, self.who.domid, self.span, &mut by_pfn).map_err(of_xen)?;
+        Ok(gather(&self.frames, &by_pfn))
+    }
+
+    /// The verb `Window`: the first reference, and which slots were left out.
+    pub fn window(&mut self, half: u8, slots: &[u32], skip_dirty: bool) -> Verdict<(u32, Vec<u8>)> {
+        self.check()?;
+        let dirty = match skip_dirty && self.log_dirty {
+            true => self.bitmap(|xen, domid, span, bits| xen.log_dirty_peek(domid, span, bits))?,
+            false => Vec::new(),
+        };
+        let is_dirty = |slot: u32| dirty.get((slot / 64) as usize).is_some_and(|w| w >> (slot % 64) & 1 == 1);
+        let mut left_out = vec![0u8; if skip_dirty { slots.len().div_ceil(8) } else { 0 }];
+        let mut pfns = Vec::with_capacity(slots.len());
+        for (i, &slot) in slots.iter().enumerate() {
+            if is_dirty(slot) {
+                if let Some(byte) = left_out.get_mut(i / 8) {
+                    *byte |= 1 << (i % 8);
+                }
+                pfns.push(None);
+                continue;
+            }
+            let pfn = self.frames.pfn_of(slot.into());
+            pfns.push(Some(
+                pfn.ok_or_else(|| refuse(VerbErrorKind::NotAllowed, format!("there is no slot {slot}")))?,
+            ));
+        }
+        let first = self.window.open(half, &pfns).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        self.check_spoiled()?;
+        Ok((first, left_out))
+    }
+
+    /// The verb `Revoke`.
+    pub fn revoke(&mut self) -> Verdict<()> {
+        self.window.close();
+        self.check_spoiled()
+    }
+
+    fn check_spoiled(&self) -> Verdict<()> {
+        match self.window.spoiled() {
+            0 => Ok(()),
+            n => Err(refuse(
+                VerbErrorKind::Spoiled,
+                format!("`{}` changed {n} grants that the snapshot was using", self.who.name),
+            )),
+        }
+    }
+
+    fn control_node(&self) -> String {
+        format!("/local/domain/{}/control/shutdown", self.who.domid)
+    }
+
+    /// The verb `Suspend`: asks as `xl save` does and waits.
+    pub fn suspend(&mut self) -> Verdict<()> {
+        let info = self.check()?;
+        if self.suspended != Suspended::No {
+            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is suspended already"));
+        }
+        if info.suspended() {
+            tracing::info!(guest = self.who.name, "is suspended by someone else, and will be left so");
+            self.suspended = Suspended::Foreign;
+            return Ok(());
+        }
+        let failed = |e: &dyn std::fmt::Display| refuse(VerbErrorKind::Hypervisor, e);
+        self.suspended = Suspended::Asked;
+        self.note().map_err(|e| failed(&e))?;
+        let asked = Instant::now();
+        self.store.write(&self.control_node(), "suspend").map_err(|e| failed(&e))?;
+        loop {
+            if self.check()?.suspended() {
+                let now = Instant::now();
+                self.freeze = now - asked;
+                self.suspended = Suspended::Since(now);
+                return Ok(());
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(refuse(VerbErrorKind::NoSuspend, "the snapshot was cancelled"));
+            }
+            if asked.elapsed() > self.suspend_timeout {
+                return Err(refuse(
+                    VerbErrorKind::NoSuspend,
+                    format!(
+                        "`{}` did not suspend within {} s of being asked",
+                        self.who.name,
+                        self.suspend_timeout.as_secs()
+                    ),
+                ));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// The verb `State`: what `xl save` records besides memory.
+    pub fn state(&mut self) -> Verdict<()> {
+        if !self.check()?.suspended() {
+            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is not suspended"));
+        }
+        let domid = self.who.domid;
+        let policy = self.xen.cpu_policy(domid).map_err(of_xen)?;
+        let params = self.xen.hvm_params(domid).map_err(of_xen)?;
+        let config = serde_json::to_vec(&self.config).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        let records = [
+            (StateKind::CpuidPolicy, policy.cpuid),
+            (StateKind::MsrPolicy, policy.msrs),
+            (StateKind::TscInfo, self.xen.tsc_info(domid).map_err(of_xen)?.to_vec()),
+            (StateKind::HvmParams, store::state::hvm_params(&params)),
+            (StateKind::HvmContext, self.xen.hvm_context(domid).map_err(of_xen)?),
+            (StateKind::DomainConfig, config),
+        ];
+        let mut state = State::new();
+        for (kind, body) in records {
+            state.insert(kind, body).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// The verb `Resume`. Also withdraws a request to suspend that was not answered yet.
+    pub fn resume(&mut self) -> Verdict<()> {
+        match self.suspended {
+            Suspended::No => return Ok(()),
+            Suspended::Foreign => {
+                self.suspended = Suspended::No;
+                return Ok(());
+            }
+            Suspended::Asked => return self.withdraw(),
+            Suspended::Since(since) => {
+                self.xen.resume_fast(self.who.domid).map_err(of_xen)?;
+                self.suspended_for = since.elapsed();
+            }
+        }
+        self.settle()
+    }
+
+    /// The guest runs: tell xenstored, or it would not report the domain's end, and the journal.
+    fn settle(&mut self) -> Verdict<()> {
+        self.suspended = Suspended::No;
+        let told = self.store.resume(self.who.domid);
+        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
+        told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))
+    }
+
+    /// Takes back a request to suspend. A guest that has read it already will suspend a moment
+    /// later: it is waited for, and resumed.
+    fn withdraw(&mut self) -> Verdict<()> {
+        let (xen, domid) = (self.xen.clone(), self.who.domid);
+        let settled = withdraw_suspend(&xen, &mut self.store, domid, self.suspend_timeout);
+        match settled {
+            Withdrawn::Unread | Withdrawn::Gone => {
+                self.suspended = Suspended::No;
+                self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
+            }
+            Withdrawn::Resumed => self.settle(),
+            // The journal keeps its entry: the recovery goes on watching.
+            Withdrawn::Pending => Err(refuse(
+                VerbErrorKind::NoSuspend,
+                format!("`{}` has read the request to suspend and does not answer", self.who.name),
+            )),
+        }
+    }
+
+    /// Undoes everything: the guest runs, is not logged, and grants nothing.
+    pub fn release(&mut self) -> Result<()> {
+        let here = self.check().is_ok();
+        let mut trouble = None;
+        if here {
+            if let Err(e) = self.resume() {
+                tracing::error!(guest = self.who.name, error = %e.detail, "resuming failed");
+                trouble = Some(e);
+            }
+            if self.log_dirty
+                && let Err(e) = self.log_dirty(false)
+            {
+                tracing::error!(guest = self.who.name, error = %e.detail, "ending log-dirty failed");
+                trouble.get_or_insert(e);
+            }
+        }
+        self.window.close();
+        match trouble {
+            // The entry stays: the next daemon tries again.
+            Some(e) => Err(Error::new(e.detail.as_str())
+                .hint("luthierd goes on trying; `xl list` shows the guest's state, 's' is suspended")),
+            None => self.journal.remove(self.who.domid),
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // A panic between two verbs must not leave the guest suspended either.
+        if self.is_suspended() || self.log_dirty {
+            let _ = self.release();
+        }
+    }
+}
+
+/// What became of a request to suspend that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// The guest had not read it and never will.
+    Unread,
+    /// The guest had, has suspended since, and runs again.
+    Resumed,
+    /// The guest has read it and still runs: it may suspend any time.
+    Pending,
+    /// There is no guest any more.
+    Gone,
+}
+
+/// Takes back a request to suspend, waiting at most `patience` for a guest that has read it.
+pub fn withdraw_suspend(
+    xen: &Xen,
+    store: &mut xenstore::Client,
+    domid: u16,
+    patience: Duration,
+) -> Withdrawn {
+    let node = format!("/local/domain/{domid}/control/shutdown");
+    // The guest clears the node when it reads it. Between our read and write it may do so: then
+    // the write is harmless, and the guest is found suspended below.
+    let unread = matches!(store.read(&node), Ok(Some(v)) if v == "suspend") && store.write(&node, "").is_ok();
+    let patience = if unread { patience.min(Duration::from_secs(1)) } else { patience };
+    let until = Instant::now() + patience;
+    loop {
+        match xen.domain_info(domid) {
+            Ok(Some(info)) if info.suspended() => {
+                return match xen.resume_fast(domid) {
+                    Ok(()) => Withdrawn::Resumed,
+                    Err(_) => Withdrawn::Pending,
+                };
+            }
+            Ok(Some(info)) if info.alive() => {}
+            _ => return Withdrawn::Gone,
+        }
+        if Instant::now() >= until {
+            return if unread { Withdrawn::Unread } else { Withdrawn::Pending };
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,272 @@
+//! The link to the stub: finds it, says hello, and hands what arrives to its snapshot.
+//!
+//! One thread owns the reading half for the life of the daemon. Pages go from the shared ring to
+//! the image's file by one `pwrite`, with no copy of ours in between. The reader must never do
+//! anything slow besides that: verbs are done by each snapshot's own thread.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use handoff::{
+    Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGE_SIZE, PAGES_PER_MESSAGE,
+};
+use handoff::{PageEntry, ToShim, ToStub};
+use privcmd::vchan;
+
+use super::snapshot::{Mail, Mailbox};
+use super::xen::Xen;
+use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// How long a hello may take. Generous: the lab's hosts are emulated.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often to look for a stub while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Locks, also after a panic of another holder: what we guard stays consistent at each step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether there is a stub to talk to.
+enum State {
+    Down(Error),
+    Up(Arc<Connection>),
+}
+
+/// A stub that answered our hello.
+pub struct Connection {
+    /// Its domain id.
+    pub stub: u16,
+    /// Pages in its pool.
+    pub pool_pages: u32,
+    writer: Mutex<vchan::Writer>,
+}
+
+impl Connection {
+    /// Sends one message with its bulk.
+    pub fn send(&self, message: &ToStub, bulk: &[u8]) -> Result<()> {
+        send(&mut lock(&self.writer), message, bulk)
+    }
+}
+
+fn send(writer: &mut vchan::Writer, message: &ToStub, bulk: &[u8]) -> Result<()> {
+    let mut buf = [0; HEADER_LEN + MAX_BODY];
+    let head = handoff::encode(message, bulk.len(), &mut buf).context("encoding a message")?;
+    writer.write_all(&[head, bulk]).context("writing to the stub domain")
+}
+
+/// The link, shared by all threads of the daemon.
+pub struct Link {
+    state: Mutex<State>,
+    changed: Condvar,
+    jobs: Mutex<HashMap<Job, Mailbox>>,
+    next_job: AtomicU32,
+}
+
+impl Link {
+    /// A link that looks for its stub from now on.
+    pub fn start(xen: Xen) -> Arc<Self> {
+        let link = Arc::new(Self {
+            state: Mutex::new(State::Down(no_stub())),
+            changed: Condvar::new(),
+            jobs: Mutex::default(),
+            next_job: AtomicU32::new(1),
+        });
+        let keeper = Arc::clone(&link);
+        std::thread::spawn(move || keeper.keep(&xen));
+        link
+    }
+
+    /// The connection, or why there is none.
+    pub fn connection(&self) -> Result<Arc<Connection>> {
+        match &*lock(&self.state) {
+            State::Up(connection) => Ok(Arc::clone(connection)),
+            State::Down(why) => Err(why.clone()),
+        }
+    }
+
+    /// Waits until a stub is connected.
+    pub fn wait(&self, timeout: Duration) -> Result<Arc<Connection>> {
+        let until = Instant::now() + timeout;
+        let mut state = lock(&self.state);
+        loop {
+            match &*state {
+                State::Up(connection) => return Ok(Arc::clone(connection)),
+                State::Down(why) if Instant::now() >= until => return Err(why.clone()),
+                State::Down(_) => {
+                    state = self
+                        .changed
+                        .wait_timeout(state, LOOK_EVERY)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+        }
+    }
+
+    /// Takes a job number for a mailbox; messages for it arrive there from now on.
+    pub fn enlist(&self, mailbox: Mailbox) -> Job {
+        let job = self.next_job.fetch_add(1, Ordering::Relaxed);
+        lock(&self.jobs).insert(job, mailbox);
+        job
+    }
+
+    /// Forgets a job: what still arrives for it is dropped.
+    pub fn dismiss(&self, job: Job) {
+        lock(&self.jobs).remove(&job);
+    }
+
+    /// Snapshots in progress.
+    pub fn jobs(&self) -> usize {
+        lock(&self.jobs).len()
+    }
+
+    fn mailbox(&self, job: Job) -> Option<Mailbox> {
+        lock(&self.jobs).get(&job).cloned()
+    }
+
+    fn set(&self, state: State) {
+        *lock(&self.state) = state;
+        self.changed.notify_all();
+    }
+
+    /// Finds a stub, serves it until it is gone, and again.
+    fn keep(&self, xen: &Xen) {
+        loop {
+            let why = match self.serve(xen) {
+                Ok(never) => match never {},
+                Err(why) => why,
+            };
+            if let State::Up(_) = *lock(&self.state) {
+                tracing::warn!(reason = %why.message, "the stub domain is gone");
+            }
+            self.set(State::Down(why));
+            for mailbox in lock(&self.jobs).values() {
+                mailbox.post(Mail::Lost);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn serve(&self, xen: &Xen) -> Result<std::convert::Infallible> {
+        let stub = xen.find_domain(paths::STUB_NAME)?.ok_or_else(no_stub)?;
+        let path = format!("/local/domain/{stub}/{}", paths::CHANNEL);
+        let channel = vchan::Client::connect(stub, &path, HELLO_TIMEOUT)
+            .context("connecting to the stub domain")
+            .map_err(|e| e.hint(format!("Its console may say more: xl console {}", paths::STUB_NAME)))?;
+        let (mut reader, mut writer) = channel.split();
+        send(&mut writer, &ToStub::Hello(Hello::new(0)), &[])?;
+        reader.set_timeout(Some(HELLO_TIMEOUT));
+        let (message, _) = receive(&mut reader)?;
+        let ToShim::Hello(hello) = message else {
+            return Err(Error::new("the stub domain did not answer the hello"));
+        };
+        if !hello.fits() {
+            return Err(Error::new(format!(
+                "the stub domain speaks version {} of the handoff, this luthierd speaks {}",
+                hello.version,
+                handoff::VERSION
+            ))
+            .hint("Install stub and shim of one release, then: luthier down && luthier up"));
+        }
+        reader.set_timeout(None);
+        tracing::info!(stub, pool_pages = hello.pool_pages, "the stub domain is connected");
+        self.set(State::Up(Arc::new(Connection {
+            stub,
+            pool_pages: hello.pool_pages,
+            writer: Mutex::new(writer),
+        })));
+        loop {
+            let (message, bulk) = receive(&mut reader)?;
+            self.dispatch(&mut reader, message, bulk)?;
+        }
+    }
+
+    /// Takes one message to its snapshot. An error closes the connection.
+    fn dispatch(&self, reader: &mut vchan::Reader, message: ToShim, bulk: usize) -> Result<()> {
+        let (job, mail) = match message {
+            ToShim::Pages { job, count } => return self.pages(reader, job, usize::from(count), bulk),
+            ToShim::Verb { job, seq, verb } => {
+                let mut bytes = vec![0; bulk];
+                reader.read_exact(&mut bytes).context("reading from the stub domain")?;
+                (job, Mail::Verb { seq, verb, bulk: bytes })
+            }
+            ToShim::Round { job, round } => (job, Mail::Round(round)),
+            ToShim::Progress { job, progress } => (job, Mail::Progress(progress)),
+            ToShim::Ended { job, result } => (job, Mail::Ended(result)),
+            ToShim::Hello(_) => return Err(Error::new("the stub domain said hello twice")),
+        };
+        if let Some(mailbox) = self.mailbox(job) {
+            mailbox.post(mail);
+        }
+        Ok(())
+    }
+
+    /// Stores a message of pages, straight from the ring. Pages of consecutive slots are written
+    /// at once.
+    fn pages(&self, reader: &mut vchan::Reader, job: Job, count: usize, bulk: usize) -> Result<()> {
+        let mut entries = [0; PAGES_PER_MESSAGE * PAGE_ENTRY_LEN];
+        let malformed = || Error::new("the stub domain sent a malformed message of pages");
+        let entries = entries.get_mut(..count * PAGE_ENTRY_LEN).ok_or_else(malformed)?;
+        reader.read_exact(entries).context("reading from the stub domain")?;
+        let (chunks, _) = entries.as_chunks::<PAGE_ENTRY_LEN>();
+        let entries: Vec<PageEntry> = chunks
+            .iter()
+            .map(PageEntry::parse)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| malformed())?;
+        let contents: usize = entries.iter().map(PageEntry::content_len).sum();
+        if bulk != count * PAGE_ENTRY_LEN + contents {
+            return Err(malformed());
+        }
+        let mailbox = self.mailbox(job);
+        if let Some(mailbox) = &mailbox {
+            mailbox.mark_alive();
+        }
+        for run in runs(&entries) {
+            let len = run.iter().map(PageEntry::content_len).sum::<usize>();
+            let stored = match &mailbox {
+                Some(mailbox) => mailbox.store(run, |file, offset| reader.write_to(file, offset, len)),
+                None => Ok(false),
+            };
+            match (stored, &mailbox) {
+                (Ok(true), _) => {}
+                (Ok(false), _) => reader.skip(len).context("reading from the stub domain")?,
+                // The reader has skipped the contents: the snapshot ends, the connection does not.
+                (Err(vchan::Error::File(e)), Some(mailbox)) => mailbox.fail_store(mailbox.write_error(e)),
+                (Err(e), _) => return Err(e).context("reading from the stub domain"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits entries into runs that are stored at once: zero pages, or contents of consecutive
+/// slots.
+fn runs(entries: &[PageEntry]) -> impl Iterator<Item = &[PageEntry]> {
+    entries.chunk_by(|a, b| {
+        a.content == b.content && (a.content == Content::Zero || b.slot == a.slot.wrapping_add(1))
+    })
+}
+
+/// Reads one message; its bulk is still in the ring.
+fn receive(reader: &mut vchan::Reader) -> Result<(ToShim, usize)> {
+    let reading = "reading from the stub domain";
+    let mut head = [0; HEADER_LEN];
+    reader.read_exact(&mut head).context(reading)?;
+    let header = Header::parse(&head).context(reading)?;
+    let mut body = [0; MAX_BODY];
+    let body = body.get_mut(..header.body).ok_or_else(|| Error::new("a header beyond its bounds"))?;
+    reader.read_exact(body).context(reading)?;
+    Ok((handoff::decode(body).context(reading)?, header.bulk))
+}
+
+fn no_stub() -> Error {
+    Error::new("no stub domain is running").hint("Start it: luthier up")
+}
+
+const _: () = assert!(PAGE_SIZE == 4096);

@@ -1,0 +1,134 @@
+//! `luthierd`: the shim. It owns the allow-list, the link to the stub, and one thread for each
+//! snapshot in progress.
+//!
+//! It must never map guest memory, and never leave a guest suspended: not when a client hangs up,
+//! not when the stub dies, not when it is itself killed (the [`journal`] undoes it at the next
+//! start).
+
+pub mod allow;
+mod gather;
+mod guest;
+pub mod journal;
+mod link;
+mod recovery;
+mod server;
+mod snapshot;
+mod window;
+mod xen;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// What `luthierd` is told on its command line.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    name = "luthierd",
+    version,
+    about = "Luthier's shim in Dom0: does control verbs for the stub domain and stores its pages"
+)]
+pub struct Options {
+    /// Folder of the socket, the lock and the journal
+    #[arg(long, value_name = "DIR", default_value = paths::RUN)]
+    pub run: PathBuf,
+    /// Folder of the images
+    #[arg(long, value_name = "DIR", default_value = paths::IMAGES)]
+    pub images: PathBuf,
+    /// Configuration of the stub domain for `xl create`
+    #[arg(long, value_name = "FILE", default_value = paths::STUB_CONFIG)]
+    pub stub_config: PathBuf,
+    /// Write logs as JSON, one object a line
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run(options: Options) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::new("luthierd needs root: it controls domains")
+            .hint("Run it by its systemd unit, or with sudo"));
+    }
+    let _lock = lock_run(&options.run)?;
+    let xen = xen::Xen::open()?;
+    let journal = journal::Journal::open(&options.run)?;
+    sweep(&options.images);
+    let guests_to_mend = recovery::start(&xen, &journal);
+    let listener = listen(&options.run.join(paths::SOCKET))?;
+    let link = link::Link::start(xen.clone());
+    let server = Arc::new(server::Server::new(options.clone(), xen, journal, link));
+    let ending = Arc::clone(&server);
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+            .context("watching for signals")?;
+    let socket = options.run.join(paths::SOCKET);
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            tracing::info!("stopping: snapshots in progress are cancelled");
+            ending.stop(Duration::from_secs(30));
+            let _ = fs::remove_file(&socket);
+            std::process::exit(0);
+        }
+    });
+    tracing::info!(xen = %server.xen_version(), images = %options.images.display(), mending = guests_to_mend, "ready");
+    for client in listener.incoming() {
+        match client {
+            Ok(client) => {
+                let server = Arc::clone(&server);
+                std::thread::spawn(move || server.serve(client));
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "accepting a client");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One daemon a host: two would undo each other's work.
+fn lock_run(run: &Path) -> Result<fs::File> {
+    fs::create_dir_all(run).context(format!("making {}", run.display()))?;
+    fs::set_permissions(run, fs::Permissions::from_mode(0o700))
+        .context(format!("closing {} to others", run.display()))?;
+    let path = run.join("lock");
+    let file = fs::File::create(&path).context(format!("opening {}", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::new("another luthierd is running").hint("`systemctl status luthierd` shows it")),
+    }
+}
+
+/// The socket, for root only: whoever can open it can suspend guests.
+fn listen(path: &Path) -> Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(e).context(format!("removing the old {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).context(format!("binding {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .context(format!("closing {} to others", path.display()))?;
+    Ok(listener)
+}
+
+/// Removes what a killed daemon left half written.
+fn sweep(images: &Path) {
+    match store::sweep(images) {
+        Ok(swept) => {
+            for path in swept {
+                tracing::warn!(path = %path.display(), "removed a half-written image");
+            }
+        }
+        // A missing folder is made by the first snapshot; anything else, it will say.
+        Err(e) => tracing::debug!(error = %e, "no images to sweep"),
+    }
+}

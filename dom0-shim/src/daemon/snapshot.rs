@@ -1,0 +1,402 @@
+//! One snapshot in the daemon: a thread that does the stub's verbs for one guest, and the sink
+//! that takes its pages.
+//!
+//! Whatever happens to the stub, the store or the client, the thread ends with the guest running,
+//! unlogged and ungranted; only then is the image committed or thrown away.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use handoff::{
+    BITMAP_CHUNK, Content, Failure, Job, Outcome, PageEntry, ToStub, Verb, VerbError, VerbErrorKind,
+};
+use serde_json::{Value, json};
+use store::ImageWriter;
+
+use super::guest::Guest;
+use super::link::{Connection, Link, lock};
+use crate::api::{Event, PolicyName};
+use crate::error::{Context, Error, Result};
+
+/// How long the stub may say nothing while the guest is suspended. After that the guest goes on
+/// without it.
+const SILENCE_SUSPENDED: Duration = Duration::from_secs(15);
+
+/// The same while the guest runs.
+const SILENCE_RUNNING: Duration = Duration::from_secs(60);
+
+/// What arrives for a snapshot.
+#[derive(Debug)]
+pub enum Mail {
+    /// The stub asks for a verb.
+    Verb {
+        /// Its number.
+        seq: u16,
+        /// What to do.
+        verb: Verb,
+        /// Its bulk.
+        bulk: Vec<u8>,
+    },
+    /// A round has ended.
+    Round(handoff::Round),
+    /// Where it stands.
+    Progress(handoff::Progress),
+    /// The stub has finished.
+    Ended(std::result::Result<handoff::Report, Failure>),
+    /// The stub is gone.
+    Lost,
+    /// The client wants no snapshot any more.
+    Cancel,
+}
+
+/// Where the link and the client leave what is for a snapshot.
+#[derive(Clone)]
+pub struct Mailbox {
+    sender: Sender<Mail>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sink: Mutex<Sink>,
+    cancelled: Arc<AtomicBool>,
+    started: Instant,
+    /// Milliseconds since `started` when the stub last said something.
+    alive: AtomicU64,
+}
+
+impl Mailbox {
+    /// A mailbox for an image, and the end where its mail is read.
+    pub fn new(writer: ImageWriter) -> Result<(Self, Receiver<Mail>)> {
+        let sink = Sink { writer: Some(writer), failed: None };
+        let shared = Shared {
+            sink: Mutex::new(sink),
+            cancelled: Arc::default(),
+            started: Instant::now(),
+            alive: AtomicU64::new(0),
+        };
+        let (sender, receiver) = channel();
+        Ok((Self { sender, shared: Arc::new(shared) }, receiver))
+    }
+
+    /// Leaves mail.
+    pub fn post(&self, mail: Mail) {
+        self.mark_alive();
+        // A snapshot that has ended reads no mail; then nobody misses it.
+        let _ = self.sender.send(mail);
+    }
+
+    /// Has the snapshot end without an image.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+        let _ = self.sender.send(Mail::Cancel);
+    }
+
+    /// Set by [`Mailbox::cancel`]: for those that wait and read no mail.
+    pub fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.cancelled)
+    }
+
+    /// Notes that the stub said something.
+    pub fn mark_alive(&self) {
+        let now = self.shared.started.elapsed().as_millis() as u64;
+        self.shared.alive.store(now, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        let alive = Duration::from_millis(self.shared.alive.load(Ordering::Relaxed));
+        self.shared.started.elapsed().saturating_sub(alive)
+    }
+
+    /// Stores a run of pages of consecutive slots, or of zero pages. `write(file, offset)` moves
+    /// the contents from the ring to the file. `Ok(false)`: the snapshot takes no more pages, and
+    /// the contents are still in the ring.
+    ///
+    /// # Errors
+    /// Those of `write`, as they are: the caller tells a broken ring from a full disk.
+    pub fn store<E>(
+        &self,
+        run: &[PageEntry],
+        write: impl FnOnce(&File, u64) -> std::result::Result<(), E>,
+    ) -> std::result::Result<bool, E> {
+        self.mark_alive();
+        let mut sink = lock(&self.shared.sink);
+        let Sink { writer: Some(writer), failed: None } = &mut *sink else { return Ok(false) };
+        let Some(first) = run.first() else { return Ok(true) };
+        if first.content == Content::Zero {
+            let noted = run.iter().try_for_each(|e| writer.put_zero(e.slot.into()));
+            sink.failed = noted.err().map(|e| Error::new(e.to_string()));
+            return Ok(true);
+        }
+        // Asking for the last offset too proves that every slot of the run exists.
+        let last = first.slot.saturating_add(run.len() as u32 - 1);
+        let offset = match (writer.offset(first.slot.into()), writer.offset(last.into())) {
+            (Ok(offset), Ok(_)) => offset,
+            (Err(e), _) | (_, Err(e)) => {
+                sink.failed = Some(Error::new(e.to_string()));
+                return Ok(false);
+            }
+        };
+        write(writer.memory_fd(), offset)?;
+        let noted = run.iter().try_for_each(|e| {
+            writer.offset(e.slot.into())?;
+            writer.put_data_at(e.slot.into(), e.checksum)
+        });
+        sink.failed = noted.err().map(|e| Error::new(e.to_string()));
+        Ok(true)
+    }
+
+    /// The store's words for a failed write of a page.
+    pub fn write_error(&self, e: std::io::Error) -> Error {
+        match &lock(&self.shared.sink).writer {
+            Some(writer) => Error::new(writer.write_error(e).to_string()),
+            None => Error::new(e.to_string()),
+        }
+    }
+
+    /// Notes that pages can't be stored, and has the snapshot end.
+    pub fn fail_store(&self, why: Error) {
+        lock(&self.shared.sink).failed.get_or_insert(why);
+        self.cancel();
+    }
+}
+
+/// Where pages go.
+struct Sink {
+    writer: Option<ImageWriter>,
+    failed: Option<Error>,
+}
+
+/// What a snapshot needs.
+pub struct Snapshot {
+    /// The guest, checked against the allow-list.
+    pub guest: Guest,
+    /// The stub.
+    pub connection: Arc<Connection>,
+    /// Where the stub's mail for this snapshot arrives.
+    pub mailbox: Mailbox,
+    /// The other end of the mailbox.
+    pub mail: Receiver<Mail>,
+    /// The policy.
+    pub policy: PolicyName,
+    /// When the request came.
+    pub began: Instant,
+}
+
+impl Snapshot {
+    /// Takes the snapshot. `tell` passes events on to the client.
+    pub fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
+        let job = link.enlist(self.mailbox.clone());
+        let start = ToStub::Start {
+            job,
+            guest: self.guest.domid(),
+            pages: self.guest.pages(),
+            policy: self.policy.into(),
+        };
+        let mut rounds = Vec::new();
+        let ended = match self.connection.send(&start, &[]) {
+            Ok(()) => self.serve(job, &mut rounds, tell),
+            Err(e) => Err(e),
+        };
+        link.dismiss(job);
+        let released = self.guest.release();
+        let (writer, failed) = {
+            let mut sink = lock(&self.mailbox.shared.sink);
+            (sink.writer.take(), sink.failed.take())
+        };
+        // A full disk shows as a cancelled snapshot on the stub's side: name the cause.
+        let report = match (ended, failed, released) {
+            (Ok(report), None, Ok(())) => report,
+            (_, Some(why), _) | (Err(why), None, _) | (Ok(_), None, Err(why)) => {
+                // Dropping the writer removes the partial image.
+                drop(writer);
+                return Err(why);
+            }
+        };
+        let writer = writer.ok_or_else(|| Error::new("the image was closed early"))?;
+        self.commit(writer, report, rounds)
+    }
+
+    /// Does verbs until the stub has finished.
+    fn serve(
+        &mut self,
+        job: Job,
+        rounds: &mut Vec<crate::api::Round>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<handoff::Report> {
+        let mut cancelled = false;
+        loop {
+            match self.mail.recv_timeout(Duration::from_secs(1)) {
+                Ok(Mail::Verb { seq, verb, bulk }) => {
+                    let answered = self.execute(job, seq, verb, &bulk);
+                    self.mailbox.mark_alive();
+                    answered?;
+                }
+                Ok(Mail::Round(round)) => {
+                    rounds.push(round.into());
+                    tell(Event::Round(round.into()));
+                }
+                Ok(Mail::Progress(progress)) => tell(Event::Progress(progress.into())),
+                Ok(Mail::Ended(Ok(report))) => return Ok(report),
+                Ok(Mail::Ended(Err(failure))) => return Err(self.describe(failure)),
+                Ok(Mail::Lost) => {
+                    return Err(Error::new("the stub domain went away during the snapshot")
+                        .hint("The guest runs on; no image was made. Start the stub again: luthier up"));
+                }
+                Ok(Mail::Cancel) if !cancelled => {
+                    cancelled = true;
+                    self.connection.send(&ToStub::Cancel { job }, &[])?;
+                }
+                Ok(Mail::Cancel) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let limit = if self.guest.is_suspended() { SILENCE_SUSPENDED } else { SILENCE_RUNNING };
+                    if self.mailbox.silence() > limit {
+                        let _ = self.connection.send(&ToStub::Cancel { job }, &[]);
+                        return Err(Error::new(format!(
+                            "the stub domain said nothing for {} s; the guest goes on without a snapshot",
+                            limit.as_secs()
+                        ))
+                        .hint("If it stays so: luthier down --force && luthier up"));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::new("the snapshot lost its mail")),
+            }
+        }
+    }
+
+    /// Does one verb and answers it. An error here is one of the connection.
+    fn execute(&mut self, job: Job, seq: u16, verb: Verb, bulk: &[u8]) -> Result<()> {
+        let reply = |result, bulk: &[u8]| self.connection.send(&ToStub::Reply { job, seq, result }, bulk);
+        let guest = &mut self.guest;
+        let result = match verb {
+            Verb::LogDirty(on) => guest.log_dirty(on),
+            Verb::Clean { last } => match guest.clean(last) {
+                Ok(bitmap) => {
+                    let bytes: Vec<u8> = bitmap.iter().flat_map(|w| w.to_le_bytes()).collect();
+                    let len = (guest.pages() as usize).div_ceil(8);
+                    for (i, chunk) in bytes.get(..len).unwrap_or(&bytes).chunks(BITMAP_CHUNK).enumerate() {
+                        let first = (i * BITMAP_CHUNK * 8) as u32;
+                        reply(Ok(Outcome::Dirty { first }), chunk)?;
+                    }
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            },
+            Verb::Window { half, skip_dirty, count } => {
+                let (slots, rest) = bulk.as_chunks::<4>();
+                let slots: Vec<u32> = slots.iter().map(|b| u32::from_le_bytes(*b)).collect();
+                if !rest.is_empty() || slots.len() != usize::from(count) {
+                    return Err(Error::new("the stub domain sent a malformed window"));
+                }
+                match guest.window(half, &slots, skip_dirty) {
+                    Ok((first_ref, left_out)) => {
+                        return reply(Ok(Outcome::Window { first_ref }), &left_out);
+                    }
+                    Err(e) => Err(e),
+                }
+            }
+            Verb::Revoke => guest.revoke(),
+            Verb::Suspend => guest.suspend(),
+            Verb::State => guest.state(),
+            Verb::Resume => guest.resume(),
+        };
+        if let Err(e) = &result {
+            tracing::warn!(?verb, kind = ?e.kind, detail = %e.detail, "verb failed");
+        }
+        reply(result.map(|()| Outcome::Done), &[])
+    }
+
+    /// The stub's words for a failure, for the operator.
+    fn describe(&mut self, failure: Failure) -> Error {
+        let name = self.guest.name().to_owned();
+        match failure {
+            Failure::Verb(VerbError { kind, detail }) => {
+                let error = Error::new(detail.as_str());
+                match kind {
+                    VerbErrorKind::GuestGone => error.hint("No image was made."),
+                    VerbErrorKind::NoSuspend => error.hint(format!(
+                        "The guest runs on. Has it a kernel with Xen support? Is it stuck? `xl console {name}` shows it; --suspend-timeout gives it longer"
+                    )),
+                    VerbErrorKind::LogDirty => error.hint(
+                        "Wait until the migration or save that tracks this guest has ended, or use --policy xen-save",
+                    ),
+                    VerbErrorKind::Spoiled => error.hint(
+                        "The guest runs on. A guest that does this on purpose can't be snapshotted; look into it",
+                    ),
+                    VerbErrorKind::Resized => error.hint("Try again when the guest's memory size is stable"),
+                    VerbErrorKind::NotAllowed | VerbErrorKind::Hypervisor => error,
+                }
+            }
+            // A grant that went bad under the copy: the guest's doing, as the table will show.
+            Failure::Copy { slot, status } => {
+                let pfn = self.guest.pfn(slot).unwrap_or_default();
+                match self.guest.spoiled() {
+                    0 => Error::new(format!("page {pfn:#x} of `{name}` could not be copied: grant status {status}")),
+                    n => Error::new(format!("`{name}` changed {n} grants that the snapshot was using"))
+                        .hint("The guest runs on. A guest that does this on purpose can't be snapshotted; look into it"),
+                }
+            }
+            Failure::Cancelled => {
+                Error::new("the snapshot was cancelled").hint("The guest runs on; no image was made.")
+            }
+            Failure::NoMemory => Error::new(format!("the stub domain has too little memory for `{name}`"))
+                .hint("Give it a larger pool: luthier down && luthier up --pool MIB"),
+            Failure::Busy => Error::new("the stub domain has as many snapshots in progress as it can hold")
+                .hint("Try again when one has ended"),
+            Failure::Protocol => Error::new("the stub domain did not understand the shim")
+                .hint("Install stub and shim of one release, then: luthier down && luthier up"),
+        }
+    }
+
+    /// Writes what is left and makes the image whole.
+    fn commit(
+        mut self,
+        mut writer: ImageWriter,
+        report: handoff::Report,
+        rounds: Vec<crate::api::Round>,
+    ) -> Result<Value> {
+        let state =
+            self.guest.take_state().ok_or_else(|| Error::new("the guest's state was not recorded"))?;
+        writer.set_state(state);
+        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        let stop = match report.stop {
+            handoff::Stop::NotLive => "not-live",
+            handoff::Stop::FewDirty => "few-dirty",
+            handoff::Stop::TooManyRounds => "too-many-rounds",
+            handoff::Stop::TooMuchSent => "too-much-sent",
+        };
+        let mut figures = json!({
+            "policy": self.policy.name(),
+            "stop": stop,
+            "rounds": rounds,
+            "pages": self.guest.pages(),
+            "pages_sent": report.sent,
+            "pages_zero": report.zero,
+            "pages_skipped": report.skipped,
+            "pages_overflow": report.overflow,
+            "copy_hypercalls": report.copy_hypercalls,
+            "copy_ms": report.copy_micros as f64 / 1000.0,
+            "freeze_ms": ms(self.guest.freeze_time()),
+            "suspended_ms": ms(self.guest.suspended_time()),
+        });
+        let image = writer.commit(figures.clone()).context("committing the image")?;
+        if let Some(map) = figures.as_object_mut() {
+            map.insert("total_ms".into(), json!(ms(self.began.elapsed())));
+            map.insert("bytes".into(), json!(disk_usage(image.path())));
+            map.insert("image".into(), json!(image.manifest().id));
+            map.insert("path".into(), json!(image.path()));
+            map.insert("guest".into(), json!(self.guest.name()));
+        }
+        Ok(figures)
+    }
+}
+
+/// Bytes that a folder's files take on the disk: holes cost nothing.
+fn disk_usage(dir: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(dir) else { return 0 };
+    files.flatten().filter_map(|f| f.metadata().ok()).map(|m| m.blocks() * 512).sum()
+}

@@ -1,0 +1,79 @@
+//! The window: the top of a guest's grant table, in two halves, through which the stub reads the
+//! pages of the moment and no others.
+
+use handoff::WINDOW_SLOTS;
+use privcmd::grant::{ENTRIES_PER_FRAME, GrantError, Revoked};
+use privcmd::{GrantTable, Hypervisor};
+
+/// Grant references in a half.
+const HALF: u32 = WINDOW_SLOTS as u32;
+
+/// Frames of a grant table that a window takes.
+pub const WINDOW_FRAMES: u32 = 2 * HALF / ENTRIES_PER_FRAME;
+
+/// Frames that a guest's table must have, so that its own devices keep at least half of it.
+pub const MIN_FRAMES: u32 = 2 * WINDOW_FRAMES;
+
+/// A guest's window. Closed when dropped.
+pub struct Window {
+    table: GrantTable,
+    stub: u16,
+    first: u32,
+    spoiled: u32,
+}
+
+impl Window {
+    /// Maps the top of a guest's table; nothing is granted yet. What an earlier daemon left there
+    /// for this stub is taken back.
+    pub fn new(xen: &Hypervisor, guest: u16, stub: u16) -> Result<Self, GrantError> {
+        let table = GrantTable::map_top(xen, guest, WINDOW_FRAMES)?;
+        let references = table.references();
+        let mut window = Self { table, stub, first: references.start, spoiled: 0 };
+        window.table.adopt(references, stub);
+        window.close();
+        Ok(window)
+    }
+
+    /// Grants frames to the stub in place of what this half granted before; `None` leaves a
+    /// reference unused. Returns the reference of the first.
+    pub fn open(&mut self, half: u8, pfns: &[Option<u64>]) -> Result<u32, GrantError> {
+        let first = self.first + u32::from(half & 1) * HALF;
+        let revoked = self.table.revoke_range(first..first + HALF);
+        self.note(revoked);
+        for (reference, pfn) in (first..first + HALF).zip(pfns) {
+            if let Some(pfn) = *pfn {
+                self.table.seed(reference, pfn, self.stub)?;
+            }
+        }
+        Ok(first)
+    }
+
+    /// Takes everything back.
+    pub fn close(&mut self) {
+        let revoked = self.table.revoke_all();
+        self.note(revoked);
+    }
+
+    /// Grants that the guest changed or took back while they were ours.
+    pub fn spoiled(&self) -> u32 {
+        self.spoiled
+    }
+
+    /// Grants that are open.
+    pub fn seeded(&self) -> u32 {
+        self.table.seeded()
+    }
+
+    fn note(&mut self, revoked: Revoked) {
+        self.spoiled = self.spoiled.saturating_add(revoked.changed);
+        if revoked.in_use > 0 {
+            tracing::warn!(count = revoked.in_use, "grants are still in use by the stub domain");
+        }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,96 @@
+//! What the daemon asks of Xen about domains, in an operator's words.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use privcmd::{DomainInfo, Hypervisor, xenstore};
+use store::{Extents, XenVersion};
+
+use super::allow::Attached;
+use super::window::MIN_FRAMES;
+use crate::error::{Context, Error, Result};
+
+/// The hypervisor, shared by all threads.
+#[derive(Clone)]
+pub struct Xen(Arc<Hypervisor>);
+
+impl Deref for Xen {
+    type Target = Hypervisor;
+
+    fn deref(&self) -> &Hypervisor {
+        &self.0
+    }
+}
+
+impl Xen {
+    /// Opens Xen's devices.
+    pub fn open() -> Result<Self> {
+        let hypervisor =
+            Hypervisor::open().context("opening Xen").map_err(|e| e.hint("`luthier check` says more"))?;
+        Ok(Self(Arc::new(hypervisor)))
+    }
+
+    /// The version, for people.
+    pub fn version_text(&self) -> String {
+        let (major, minor) = self.version();
+        format!("{major}.{minor}")
+    }
+
+    /// The version, for a manifest.
+    pub fn store_version(&self) -> XenVersion {
+        let (major, minor) = self.version();
+        XenVersion { major, minor }
+    }
+
+    /// A domain that exists, is not going away, and is HVM or PVH.
+    pub fn guest(&self, domid: u16) -> Result<DomainInfo> {
+        match self.domain_info(domid).context(format!("looking at domain {domid}"))? {
+            Some(info) if !info.alive() => Err(Error::new(format!("domain {domid} is shutting down"))),
+            Some(info) => Ok(info),
+            None => Err(Error::new(format!("domain {domid} does not exist"))),
+        }
+    }
+
+    /// The guest that was attached, if it still is that one.
+    pub fn check_attached(&self, guest: &Attached) -> Result<DomainInfo> {
+        match self.guest(guest.domid) {
+            Ok(info) if info.uuid == guest.uuid => Ok(info),
+            _ => Err(Error::new(format!("`{}` is no longer the guest that was attached", guest.name))
+                .hint(format!("If it was started again: luthier attach {}", guest.name))),
+        }
+    }
+
+    /// A domain by its name in xenstore.
+    pub fn find_domain(&self, name: &str) -> Result<Option<u16>> {
+        let mut store = xenstore::Client::open().context("opening xenstore")?;
+        let domains = self.domains().context("listing the domains")?;
+        let found = domains.iter().filter(|d| d.alive() && d.domid != 0).find(|d| {
+            store.read(&format!("/local/domain/{}/name", d.domid)).is_ok_and(|n| n.as_deref() == Some(name))
+        });
+        Ok(found.map(|d| d.domid))
+    }
+
+    /// The guest's populated frames.
+    pub fn frames(&self, domid: u16) -> Result<Extents> {
+        let extents = self.populated(domid).context("reading the guest's memory map")?;
+        let extents = extents.iter().map(|e| store::Extent { pfn: e.pfn, count: e.count });
+        Extents::new(extents).context("reading the guest's memory map")
+    }
+
+    /// Whether the guest's grant table has room for a window, and is of version 1.
+    pub fn check_window(&self, domid: u16) -> Result<()> {
+        let limits = self.grant_limits(domid).context("reading the guest's grant limits")?;
+        if limits.max_frames < MIN_FRAMES {
+            return Err(Error::new(format!(
+                "the guest's grant table may have {} frames; a snapshot needs {MIN_FRAMES}",
+                limits.max_frames
+            ))
+            .hint("Raise max_grant_frames in its configuration (Xen's own limit: gnttab_max_frames)"));
+        }
+        if self.grant_version(domid).context("reading the guest's grant version")? != 1 {
+            return Err(Error::new("the guest uses version 2 of the grant table")
+                .hint("Set max_grant_version=1 in its configuration and start it again"));
+        }
+        Ok(())
+    }
+}

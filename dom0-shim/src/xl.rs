@@ -1,0 +1,114 @@
+//! Stock `xl`, which builds, restores and destroys domains for us.
+
+use std::path::Path;
+use std::process::{ChildStdin, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::error::{Context, Error, Result};
+
+/// A domain as `xl list -l` describes it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its id.
+    pub domid: u16,
+    /// libxl's configuration of it, as `xl save` stores it.
+    pub config: Value,
+}
+
+impl Listed {
+    /// The name that libxl knows.
+    pub fn name(&self) -> &str {
+        self.config.pointer("/c_info/name").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// `pvh`, `hvm` or `pv`.
+    pub fn kind(&self) -> &str {
+        self.config.pointer("/c_info/type").and_then(Value::as_str).unwrap_or("unknown")
+    }
+
+    /// Whether a PCI device is passed through.
+    pub fn has_pci(&self) -> bool {
+        self.config.get("pcidevs").and_then(Value::as_array).is_some_and(|d| !d.is_empty())
+    }
+}
+
+fn run(args: &[&str]) -> Result<Output> {
+    let output = Command::new("xl")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .context("running xl")
+        .map_err(|e| e.hint("Is this Dom0, and are the Xen tools (xen-utils) installed?"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(Error::new(format!("`xl {}` failed: {}", args.join(" "), last_words(&output.stderr))))
+}
+
+/// Finds a domain by name or id.
+pub fn find(guest: &str) -> Result<Listed> {
+    let output = run(&["list", "-l", guest]).map_err(|_| {
+        Error::new(format!("there is no domain `{guest}`")).hint("`xl list` shows those that run.")
+    })?;
+    let value: Value = serde_json::from_slice(&output.stdout).context("reading `xl list -l`")?;
+    // Debian 12's xl prints an array, also for one domain; newer ones may print the object.
+    let entry = match &value {
+        Value::Array(all) => all.first().cloned(),
+        Value::Object(_) => Some(value.clone()),
+        _ => None,
+    };
+    entry
+        .and_then(|e| {
+            let domid = u16::try_from(e.get("domid")?.as_u64()?).ok()?;
+            Some(Listed { domid, config: e.get("config")?.clone() })
+        })
+        .ok_or_else(|| Error::new("`xl list -l` printed something else than a domain"))
+}
+
+/// Creates a domain from a configuration file; `extra` lines override it.
+pub fn create(config: &Path, extra: &[String]) -> Result<()> {
+    let config = config.to_string_lossy();
+    let mut args = vec!["create", "-q", &*config];
+    args.extend(extra.iter().map(String::as_str));
+    run(&args).map(drop)
+}
+
+/// Destroys a domain.
+pub fn destroy(domid: u16) -> Result<()> {
+    run(&["destroy", &domid.to_string()]).map(drop)
+}
+
+/// Restores a domain with the stream of `xl save` that `feed` writes.
+pub fn restore(paused: bool, feed: impl FnOnce(ChildStdin) -> Result<()>) -> Result<()> {
+    let mut command = Command::new("xl");
+    command.arg("restore");
+    if paused {
+        command.arg("-p");
+    }
+    // xl opens a path; this one is its own standard input.
+    command.arg("/proc/self/fd/0");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running xl restore")?;
+    let fed = match child.stdin.take() {
+        Some(pipe) => feed(pipe),
+        None => Err(Error::new("xl restore has no input")),
+    };
+    let output = child.wait_with_output().context("waiting for xl restore")?;
+    // If xl gave up, its words say why; that our pipe broke then is no news.
+    if !output.status.success() {
+        return Err(Error::new(format!("`xl restore` failed: {}", last_words(&output.stderr))));
+    }
+    fed
+}
+
+/// The last lines that a tool printed.
+fn last_words(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join("; ")
+}

@@ -1,0 +1,56 @@
+//! The memory that the image takes for good at its start. The only unsafe code outside the crates
+//! that exist for it: claims about memory that only the image itself can make.
+#![allow(unsafe_code)]
+
+use core::fmt;
+
+use boot::BootInfo;
+use spin::Once;
+use talc::TalcLock;
+use talc::source::Claim;
+use xen::page::PagePool;
+use xen::{InitError, XenInfo};
+
+/// Heap for tasks, tables and the bitmaps of snapshots: 96 KiB for each GiB of a guest.
+const HEAP: usize = 6 << 20;
+
+/// Pages of RAM that stay outside the pool besides the image and the heap: none needed, but a
+/// stub that can't hold the staging pages of a snapshot is of no use.
+const LEAST_POOL: usize = 1024;
+
+#[global_allocator]
+static HEAP_LOCK: TalcLock<spin::Mutex<()>, Claim> = TalcLock::new({
+    static mut ARENA: [u8; HEAP] = [0; HEAP];
+    // SAFETY: nothing else names the arena.
+    unsafe { Claim::array(&raw mut ARENA) }
+});
+
+static POOL: Once<PagePool> = Once::new();
+
+/// Why the stub can't start.
+#[derive(Debug)]
+pub(crate) enum Error {
+    Xen(InitError),
+    /// Pages that are there.
+    Small(usize),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Xen(e) => write!(f, "{e}"),
+            Self::Small(pages) => write!(f, "only {} KiB are free: give this domain more memory", pages * 4),
+        }
+    }
+}
+
+/// Claims everything. Called once.
+pub(crate) fn all(boot: &'static BootInfo) -> Result<(XenInfo, &'static PagePool), Error> {
+    // SAFETY: (1) `main` calls this once, on the only virtual CPU, and boot keeps interrupts off;
+    // (2) boot maps all RAM and the toolstack's pages one to one.
+    let xen = unsafe { xen::init() }.map_err(Error::Xen)?;
+    let free = boot.free_ram.largest().map_or(0..0, |span| span.start..span.end);
+    // SAFETY: boot says that this RAM is mapped and nobody's, and only this call uses it.
+    let pool = POOL.call_once(|| unsafe { PagePool::new(free.start, free.end) });
+    if pool.total() < LEAST_POOL { Err(Error::Small(pool.total())) } else { Ok((xen, pool)) }
+}
