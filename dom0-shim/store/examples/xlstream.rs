@@ -6,6 +6,7 @@
 //! xlstream export IMAGE FILE [NAME [UUID]] write what `xl restore` takes
 //! xlstream diff IMAGE FILE                 compare with what `xl save` wrote; status 3 if not same
 //! xlstream list DIR                        images in DIR
+//! xlstream sweep DIR                       remove what killed processes left in DIR
 //! ```
 
 use std::error::Error;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use store::{ExportOptions, Image, ImportOptions, diff, export_xl, import_xl, list};
+use store::{ExportOptions, Image, ImportOptions, diff, export_xl, import_xl, list, sweep};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -65,7 +66,12 @@ fn run(args: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
                 }
             }
         }
-        _ => return Err("usage: xlstream import|verify|export|diff|list ...".into()),
+        ["sweep", dir] => {
+            for path in sweep(Path::new(dir))? {
+                println!("removed {}", path.display());
+            }
+        }
+        _ => return Err("usage: xlstream import|verify|export|diff|list|sweep ...".into()),
     }
     Ok(ExitCode::SUCCESS)
 }
