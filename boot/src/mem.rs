@@ -5,7 +5,8 @@
 //! emulated processor needs ten times as long for `rep movsb` as for 16-byte moves.
 //!
 //! Nothing here may call what it implements. LLVM likes to recognise a loop that copies and to put
-//! a call to memcpy in its place, so the loops over blocks are inline assembly.
+//! a call to memcpy in its place, so the loops over blocks are inline assembly. And unoptimised
+//! code moves an array by calling memcpy, so values here are named one by one.
 
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -56,12 +57,12 @@ unsafe fn copy_small(to: *mut u8, from: *const u8, n: usize) {
     unsafe {
         match n {
             33.. => {
-                let head = [load(from), load(from.add(16))];
-                let tail = [load(from.add(n - 32)), load(from.add(n - 16))];
-                store(to, head[0]);
-                store(to.add(16), head[1]);
-                store(to.add(n - 32), tail[0]);
-                store(to.add(n - 16), tail[1]);
+                let (head_0, head_1) = (load(from), load(from.add(16)));
+                let (tail_0, tail_1) = (load(from.add(n - 32)), load(from.add(n - 16)));
+                store(to, head_0);
+                store(to.add(16), head_1);
+                store(to.add(n - 32), tail_0);
+                store(to.add(n - 16), tail_1);
             }
             16.. => both_ends!(__m128i),
             8.. => both_ends!(u64),
@@ -87,12 +88,10 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
             return copy_small(to, from, n);
         }
         let last = n - BLOCK;
-        let tail = [
-            load(from.add(last)),
-            load(from.add(last + 16)),
-            load(from.add(last + 32)),
-            load(from.add(last + 48)),
-        ];
+        let tail_0 = load(from.add(last));
+        let tail_1 = load(from.add(last + 16));
+        let tail_2 = load(from.add(last + 32));
+        let tail_3 = load(from.add(last + 48));
         asm!(
             "2:",
             "movups {a}, [{from}]",
@@ -116,9 +115,10 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
             blocks = inout(reg) (n - 1) / BLOCK => _,
             options(nostack),
         );
-        for (i, value) in tail.into_iter().enumerate() {
-            store(to.add(last + 16 * i), value);
-        }
+        store(to.add(last), tail_0);
+        store(to.add(last + 16), tail_1);
+        store(to.add(last + 32), tail_2);
+        store(to.add(last + 48), tail_3);
     }
 }
 
@@ -133,7 +133,10 @@ unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
         if n <= BLOCK {
             return copy_small(to, from, n);
         }
-        let head = [load(from), load(from.add(16)), load(from.add(32)), load(from.add(48))];
+        let head_0 = load(from);
+        let head_1 = load(from.add(16));
+        let head_2 = load(from.add(32));
+        let head_3 = load(from.add(48));
         asm!(
             "2:",
             "movups {a}, [{from} - 16]",
@@ -157,9 +160,10 @@ unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
             blocks = inout(reg) (n - 1) / BLOCK => _,
             options(nostack),
         );
-        for (i, value) in head.into_iter().enumerate() {
-            store(to.add(16 * i), value);
-        }
+        store(to, head_0);
+        store(to.add(16), head_1);
+        store(to.add(32), head_2);
+        store(to.add(48), head_3);
     }
 }
 
