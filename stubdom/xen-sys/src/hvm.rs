@@ -4,12 +4,15 @@ use crate::DomId;
 use crate::errno::Errno;
 use crate::hypercall::{HVM_OP, hypercall3};
 
+const HVMOP_SET_PARAM: u64 = 0;
 const HVMOP_GET_PARAM: u64 = 1;
 
-/// `HVM_PARAM_*`: those that the stub reads.
+/// `HVM_PARAM_*`: those that the stub uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum HvmParam {
+    /// How events interrupt; 0: they do not.
+    CallbackIrq = 0,
     /// Frame of the xenstore ring.
     StorePfn = 1,
     /// Event channel of the xenstore ring.
@@ -42,4 +45,13 @@ pub fn get_param(param: HvmParam) -> Result<u64, Errno> {
     // SAFETY: `arg` is what the call takes and outlives it.
     unsafe { hypercall3(HVM_OP, HVMOP_GET_PARAM, (&raw mut arg) as u64, 0) }?;
     Ok(arg.value)
+}
+
+/// Tells Xen that events do not interrupt us. What matters is a side effect: Xen takes this call
+/// as the moment to note that we run in 64-bit mode, which decides the layout of `shared_info`,
+/// and to write the wall clock there.
+pub fn set_no_callback() -> Result<(), Errno> {
+    let arg = XenHvmParam { domid: crate::DOMID_SELF, pad: 0, index: HvmParam::CallbackIrq as u32, value: 0 };
+    // SAFETY: `arg` is what the call takes and outlives it.
+    unsafe { hypercall3(HVM_OP, HVMOP_SET_PARAM, (&raw const arg) as u64, 0) }.map(drop)
 }

@@ -108,6 +108,8 @@ pub unsafe fn init() -> Result<XenInfo, InitError> {
     // SAFETY: the page is set aside for this, and identity-mapped as the caller says.
     unsafe { add_to_physmap(MapSpace::SharedInfo, 0, frame) }.map_err(InitError::SharedInfo)?;
 
+    xen_sys::hvm::set_no_callback().map_err(InitError::SharedInfo)?;
+
     // From the top, so that the table grows once.
     for index in (0..GRANT_FRAMES).rev() {
         let frame = (GRANT_TABLE.get() as u64 >> PAGE_SHIFT) + index as u64;

@@ -339,7 +339,13 @@ impl Connection<'_> {
                 return Ok(0);
             }
             let event = self.ask(VCHAN_NOTIFY_WRITE);
+            // Before the last look, so that what a client wrote before it left is still read.
+            let open = self.is_open();
             if self.attempt(|channel| channel.readable())? == 0 {
+                if !open {
+                    self.close();
+                    return Err(VchanError::Closed);
+                }
                 self.wait(event).await?;
             }
         }
@@ -354,7 +360,7 @@ impl Connection<'_> {
     }
 
     /// Writes all of `slices`, one after the other, with one event for all that fits into the
-    /// ring at once.
+    /// ring at once. If the future is dropped, the client gets a part.
     ///
     /// # Errors
     /// See [`VchanError`]; some bytes may have been written.
@@ -368,8 +374,8 @@ impl Connection<'_> {
                 if count == 0 {
                     self.show()?;
                     let event = self.ask(VCHAN_NOTIFY_READ);
+                    self.check_open()?;
                     if self.attempt(|channel| channel.writable())? == 0 {
-                        self.check_open()?;
                         self.wait(event).await?;
                     }
                 }
@@ -386,8 +392,8 @@ impl Connection<'_> {
     pub async fn drained(&self) -> Result<(), VchanError> {
         while !self.attempt(|channel| channel.drained())? {
             let event = self.ask(VCHAN_NOTIFY_READ);
+            self.check_open()?;
             if !self.attempt(|channel| channel.drained())? {
-                self.check_open()?;
                 self.wait(event).await?;
             }
         }
@@ -424,7 +430,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Listens, then asks the client for an event. The indices are to be looked at after that.
+    /// Listens, then asks the client for an event. After that, look whether it is still there,
+    /// then at the indices, and only then wait.
     fn ask(&self, what: u8) -> Listen {
         let event = self.server.port.listen();
         self.server.channel.borrow().request_notify(what);
@@ -433,7 +440,6 @@ impl Connection<'_> {
 
     /// Waits for an event, and now and then looks whether the client's end is still bound.
     async fn wait(&self, event: Listen) -> Result<(), VchanError> {
-        self.check_open()?;
         self.server.count(|stats| stats.waits += 1);
         if time::timeout(LIVENESS, event).await.is_err() && self.server.port.state() == Ok(PortState::Unbound)
         {
