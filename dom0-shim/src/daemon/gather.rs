@@ -4,7 +4,7 @@ use store::Extents;
 
 /// Picks the bits of populated frames, in the order of their slots. Frames beyond `by_pfn` count
 /// as clean.
-pub fn gather(frames: &Extents, by_pfn: &[u64]) -> Vec<u64> {
+pub(super) fn gather(frames: &Extents, by_pfn: &[u64]) -> Vec<u64> {
     let mut by_slot = vec![0u64; frames.pages().div_ceil(64) as usize];
     let mut first = 0;
     for extent in frames.runs() {

@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Result};
 const POLL: Duration = Duration::from_micros(500);
 
 /// What a verb returns.
-pub type Verdict<T> = std::result::Result<T, VerbError>;
+pub(super) type Verdict<T> = std::result::Result<T, VerbError>;
 
 /// An error for the stub, and through it for the operator.
 fn refuse(kind: VerbErrorKind, why: impl std::fmt::Display) -> VerbError {
@@ -65,7 +65,7 @@ enum Suspended {
 }
 
 /// A guest under our control.
-pub struct Guest {
+pub(super) struct Guest {
     xen: Xen,
     store: xenstore::Client,
     journal: Journal,
@@ -87,28 +87,28 @@ pub struct Guest {
 }
 
 /// What a [`Guest`] is made of.
-pub struct Parts {
+pub(super) struct Parts {
     /// The hypervisor.
-    pub xen: Xen,
+    pub(super) xen: Xen,
     /// Where what must be undone is noted.
-    pub journal: Journal,
+    pub(super) journal: Journal,
     /// Which guest, checked against the allow-list.
-    pub who: Attached,
+    pub(super) who: Attached,
     /// Who may read its pages.
-    pub stub: u16,
+    pub(super) stub: u16,
     /// Its populated frames.
-    pub frames: Extents,
+    pub(super) frames: Extents,
     /// libxl's configuration of it.
-    pub config: Value,
+    pub(super) config: Value,
     /// How long it may take to suspend.
-    pub suspend_timeout: Duration,
+    pub(super) suspend_timeout: Duration,
     /// Set when the operator wants no snapshot any more.
-    pub cancelled: Arc<AtomicBool>,
+    pub(super) cancelled: Arc<AtomicBool>,
 }
 
 impl Guest {
     /// Takes control, and notes it in the journal.
-    pub fn new(parts: Parts) -> Result<Self> {
+    pub(super) fn new(parts: Parts) -> Result<Self> {
         let Parts { xen, journal, who, stub, frames, config, suspend_timeout, cancelled } = parts;
         let info = xen.check_attached(&who)?;
         let span = xen.max_gpfn(who.domid).context("reading the guest's size")? + 1;
@@ -139,48 +139,48 @@ impl Guest {
     }
 
     /// Its domain id.
-    pub fn domid(&self) -> u16 {
+    pub(super) fn domid(&self) -> u16 {
         self.who.domid
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.who.name
     }
 
     /// Its slots.
-    pub fn pages(&self) -> u32 {
+    pub(super) fn pages(&self) -> u32 {
         u32::try_from(self.frames.pages()).unwrap_or(u32::MAX)
     }
 
     /// The frame of a slot.
-    pub fn pfn(&self, slot: u32) -> Option<u64> {
+    pub(super) fn pfn(&self, slot: u32) -> Option<u64> {
         self.frames.pfn_of(slot.into())
     }
 
     /// Grants of the window that the guest has changed so far.
-    pub fn spoiled(&mut self) -> u32 {
+    pub(super) fn spoiled(&mut self) -> u32 {
         self.window.close();
         self.window.spoiled()
     }
 
     /// Whether it stands still, or may, on our account.
-    pub fn is_suspended(&self) -> bool {
+    pub(super) fn is_suspended(&self) -> bool {
         matches!(self.suspended, Suspended::Asked | Suspended::Since(_))
     }
 
     /// How long the guest took to suspend once asked.
-    pub fn freeze_time(&self) -> Duration {
+    pub(super) fn freeze_time(&self) -> Duration {
         self.freeze
     }
 
     /// How long it then stood still.
-    pub fn suspended_time(&self) -> Duration {
+    pub(super) fn suspended_time(&self) -> Duration {
         self.suspended_for
     }
 
     /// What is not memory, once recorded.
-    pub fn take_state(&mut self) -> Option<State> {
+    pub(super) fn take_state(&mut self) -> Option<State> {
         self.state.take()
     }
 
@@ -208,7 +208,7 @@ impl Guest {
     }
 
     /// The verb `LogDirty`.
-    pub fn log_dirty(&mut self, on: bool) -> Verdict<()> {
+    pub(super) fn log_dirty(&mut self, on: bool) -> Verdict<()> {
         self.check()?;
         if on == self.log_dirty {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
@@ -227,7 +227,7 @@ impl Guest {
     }
 
     /// The verb `Clean`: the dirty bitmap by slot.
-    pub fn clean(&mut self, last: bool) -> Verdict<Vec<u64>> {
+    pub(super) fn clean(&mut self, last: bool) -> Verdict<Vec<u64>> {
         let info = self.check()?;
         if !self.log_dirty {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is off"));
@@ -252,7 +252,7 @@ impl Guest {
     }
 
     /// The verb `Window`: the first reference, and which slots were left out.
-    pub fn window(&mut self, half: u8, slots: &[u32], skip_dirty: bool) -> Verdict<(u32, Vec<u8>)> {
+    pub(super) fn window(&mut self, half: u8, slots: &[u32], skip_dirty: bool) -> Verdict<(u32, Vec<u8>)> {
         self.check()?;
         let dirty = match skip_dirty && self.log_dirty {
             true => self.bitmap(|xen, domid, span, bits| xen.log_dirty_peek(domid, span, bits))?,
@@ -280,7 +280,7 @@ impl Guest {
     }
 
     /// The verb `Revoke`.
-    pub fn revoke(&mut self) -> Verdict<()> {
+    pub(super) fn revoke(&mut self) -> Verdict<()> {
         self.window.close();
         self.check_spoiled()
     }
@@ -300,7 +300,7 @@ impl Guest {
     }
 
     /// The verb `Suspend`: asks as `xl save` does and waits.
-    pub fn suspend(&mut self) -> Verdict<()> {
+    pub(super) fn suspend(&mut self) -> Verdict<()> {
         let info = self.check()?;
         if self.suspended != Suspended::No {
             return Err(refuse(VerbErrorKind::NotAllowed, "the guest is suspended already"));
@@ -340,7 +340,7 @@ impl Guest {
     }
 
     /// The verb `State`: what `xl save` records besides memory.
-    pub fn state(&mut self) -> Verdict<()> {
+    pub(super) fn state(&mut self) -> Verdict<()> {
         if !self.check()?.suspended() {
             return Err(refuse(VerbErrorKind::NotAllowed, "the guest is not suspended"));
         }
@@ -365,7 +365,7 @@ impl Guest {
     }
 
     /// The verb `Resume`. Also withdraws a request to suspend that was not answered yet.
-    pub fn resume(&mut self) -> Verdict<()> {
+    pub(super) fn resume(&mut self) -> Verdict<()> {
         match self.suspended {
             Suspended::No => return Ok(()),
             Suspended::Foreign => {
@@ -409,7 +409,7 @@ impl Guest {
     }
 
     /// Undoes everything: the guest runs, is not logged, and grants nothing.
-    pub fn release(&mut self) -> Result<()> {
+    pub(super) fn release(&mut self) -> Result<()> {
         let here = self.check().is_ok();
         let mut trouble = None;
         if here {
@@ -445,7 +445,7 @@ impl Drop for Guest {
 
 /// What became of a request to suspend that was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withdrawn {
+pub(super) enum Withdrawn {
     /// The guest had not read it and never will.
     Unread,
     /// The guest had, has suspended since, and runs again.
@@ -457,7 +457,7 @@ pub enum Withdrawn {
 }
 
 /// Takes back a request to suspend, waiting at most `patience` for a guest that has read it.
-pub fn withdraw_suspend(
+pub(super) fn withdraw_suspend(
     xen: &Xen,
     store: &mut xenstore::Client,
     domid: u16,

@@ -13,28 +13,28 @@ use crate::error::{Context, Result};
 
 /// A snapshot in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub(super) struct Entry {
     /// The guest.
-    pub domid: u16,
+    pub(super) domid: u16,
     /// The guest's uuid: a domain id alone may be another guest's by now.
-    pub uuid: [u8; 16],
+    pub(super) uuid: [u8; 16],
     /// The stub that may hold grants of the guest's.
-    pub stub: u16,
+    pub(super) stub: u16,
     /// Whether the guest was asked to suspend by us and not yet let go on.
-    pub suspend_asked: bool,
+    pub(super) suspend_asked: bool,
     /// Whether we log its writes.
-    pub log_dirty: bool,
+    pub(super) log_dirty: bool,
 }
 
 /// The folder of the entries.
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub(super) struct Journal {
     dir: PathBuf,
 }
 
 impl Journal {
     /// Makes the folder if it is not there.
-    pub fn open(run: &Path) -> Result<Self> {
+    pub(super) fn open(run: &Path) -> Result<Self> {
         let dir = run.join("jobs");
         fs::create_dir_all(&dir).context(format!("making {}", dir.display()))?;
         Ok(Self { dir })
@@ -46,7 +46,7 @@ impl Journal {
 
     /// Writes an entry, in place of the guest's former one. No fsync: `/run` is memory, and a
     /// killed process loses nothing that it wrote.
-    pub fn put(&self, entry: &Entry) -> Result<()> {
+    pub(super) fn put(&self, entry: &Entry) -> Result<()> {
         let path = self.path(entry.domid);
         let new = path.with_extension("new");
         let text = serde_json::to_vec(entry).context("writing the journal")?;
@@ -56,7 +56,7 @@ impl Journal {
     }
 
     /// Removes a guest's entry.
-    pub fn remove(&self, domid: u16) -> Result<()> {
+    pub(super) fn remove(&self, domid: u16) -> Result<()> {
         match fs::remove_file(self.path(domid)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).context(format!("removing {}", self.path(domid).display()))
@@ -66,7 +66,7 @@ impl Journal {
     }
 
     /// Every entry that can be read. One that can't is reported and removed: it was never whole.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<Entry> {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
         let mut entries = Vec::new();
         for path in files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|x| x == "json")) {

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff::{
-    Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGE_SIZE, PAGES_PER_MESSAGE,
-};
+use handoff::{Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE};
 use handoff::{PageEntry, ToShim, ToStub};
 use privcmd::vchan;
 
@@ -38,17 +36,17 @@ enum State {
 }
 
 /// A stub that answered our hello.
-pub struct Connection {
+pub(super) struct Connection {
     /// Its domain id.
-    pub stub: u16,
+    pub(super) stub: u16,
     /// Pages in its pool.
-    pub pool_pages: u32,
+    pub(super) pool_pages: u32,
     writer: Mutex<vchan::Writer>,
 }
 
 impl Connection {
     /// Sends one message with its bulk.
-    pub fn send(&self, message: &ToStub, bulk: &[u8]) -> Result<()> {
+    pub(super) fn send(&self, message: &ToStub, bulk: &[u8]) -> Result<()> {
         send(&mut lock(&self.writer), message, bulk)
     }
 }
@@ -60,7 +58,7 @@ fn send(writer: &mut vchan::Writer, message: &ToStub, bulk: &[u8]) -> Result<()>
 }
 
 /// The link, shared by all threads of the daemon.
-pub struct Link {
+pub(super) struct Link {
     state: Mutex<State>,
     changed: Condvar,
     jobs: Mutex<HashMap<Job, Mailbox>>,
@@ -69,7 +67,7 @@ pub struct Link {
 
 impl Link {
     /// A link that looks for its stub from now on.
-    pub fn start(xen: Xen) -> Arc<Self> {
+    pub(super) fn start(xen: Xen) -> Arc<Self> {
         let link = Arc::new(Self {
             state: Mutex::new(State::Down(no_stub())),
             changed: Condvar::new(),
@@ -82,7 +80,7 @@ impl Link {
     }
 
     /// The connection, or why there is none.
-    pub fn connection(&self) -> Result<Arc<Connection>> {
+    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
         match &*lock(&self.state) {
             State::Up(connection) => Ok(Arc::clone(connection)),
             State::Down(why) => Err(why.clone()),
@@ -90,7 +88,7 @@ impl Link {
     }
 
     /// Waits until a stub is connected.
-    pub fn wait(&self, timeout: Duration) -> Result<Arc<Connection>> {
+    pub(super) fn wait(&self, timeout: Duration) -> Result<Arc<Connection>> {
         let until = Instant::now() + timeout;
         let mut state = lock(&self.state);
         loop {
@@ -109,20 +107,15 @@ impl Link {
     }
 
     /// Takes a job number for a mailbox; messages for it arrive there from now on.
-    pub fn enlist(&self, mailbox: Mailbox) -> Job {
+    pub(super) fn enlist(&self, mailbox: Mailbox) -> Job {
         let job = self.next_job.fetch_add(1, Ordering::Relaxed);
         lock(&self.jobs).insert(job, mailbox);
         job
     }
 
     /// Forgets a job: what still arrives for it is dropped.
-    pub fn dismiss(&self, job: Job) {
+    pub(super) fn dismiss(&self, job: Job) {
         lock(&self.jobs).remove(&job);
-    }
-
-    /// Snapshots in progress.
-    pub fn jobs(&self) -> usize {
-        lock(&self.jobs).len()
     }
 
     fn mailbox(&self, job: Job) -> Option<Mailbox> {
@@ -268,5 +261,3 @@ fn receive(reader: &mut vchan::Reader) -> Result<(ToShim, usize)> {
 fn no_stub() -> Error {
     Error::new("no stub domain is running").hint("Start it: luthier up")
 }
-
-const _: () = assert!(PAGE_SIZE == 4096);

@@ -5,10 +5,10 @@
 //! not when the stub dies, not when it is itself killed (the [`journal`] undoes it at the next
 //! start).
 
-pub mod allow;
+mod allow;
 mod gather;
 mod guest;
-pub mod journal;
+mod journal;
 mod link;
 mod recovery;
 mod server;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Mends every guest of the journal, each in a thread of its own, so that one that does not answer
 /// keeps none waiting. Returns how many there are.
-pub fn start(xen: &Xen, journal: &Journal) -> usize {
+pub(super) fn start(xen: &Xen, journal: &Journal) -> usize {
     let entries = journal.entries();
     for entry in &entries {
         let (xen, journal, entry) = (xen.clone(), journal.clone(), entry.clone());

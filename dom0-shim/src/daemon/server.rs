@@ -29,7 +29,7 @@ const MAX_REQUEST: u64 = 64 * 1024;
 const UP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What all clients share.
-pub struct Server {
+pub(super) struct Server {
     options: Options,
     xen: Xen,
     journal: Journal,
@@ -43,18 +43,18 @@ pub struct Server {
 
 impl Server {
     /// A server with an empty desk.
-    pub fn new(options: Options, xen: Xen, journal: Journal, link: Arc<Link>) -> Self {
+    pub(super) fn new(options: Options, xen: Xen, journal: Journal, link: Arc<Link>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
         Self { options, xen, journal, link, allowed, busy: Mutex::default(), launching: Mutex::default() }
     }
 
     /// Xen's version, for the log.
-    pub fn xen_version(&self) -> String {
+    pub(super) fn xen_version(&self) -> String {
         self.xen.version_text()
     }
 
     /// Cancels every snapshot and waits until their guests are as they were.
-    pub fn stop(&self, timeout: Duration) {
+    pub(super) fn stop(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
         for mailbox in lock(&self.busy).values().flatten() {
             mailbox.cancel();
@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Serves one client.
-    pub fn serve(&self, client: UnixStream) {
+    pub(super) fn serve(&self, client: UnixStream) {
         let mut line = String::new();
         let request =
             BufReader::new((&client).take(MAX_REQUEST)).read_line(&mut line).map_err(|e| e.to_string());

@@ -32,7 +32,7 @@ const SILENCE_RUNNING: Duration = Duration::from_secs(60);
 
 /// What arrives for a snapshot.
 #[derive(Debug)]
-pub enum Mail {
+pub(super) enum Mail {
     /// The stub asks for a verb.
     Verb {
         /// Its number.
@@ -56,7 +56,7 @@ pub enum Mail {
 
 /// Where the link and the client leave what is for a snapshot.
 #[derive(Clone)]
-pub struct Mailbox {
+pub(super) struct Mailbox {
     sender: Sender<Mail>,
     shared: Arc<Shared>,
 }
@@ -71,7 +71,7 @@ struct Shared {
 
 impl Mailbox {
     /// A mailbox for an image, and the end where its mail is read.
-    pub fn new(writer: ImageWriter) -> Result<(Self, Receiver<Mail>)> {
+    pub(super) fn new(writer: ImageWriter) -> Result<(Self, Receiver<Mail>)> {
         let sink = Sink { writer: Some(writer), failed: None };
         let shared = Shared {
             sink: Mutex::new(sink),
@@ -84,25 +84,25 @@ impl Mailbox {
     }
 
     /// Leaves mail.
-    pub fn post(&self, mail: Mail) {
+    pub(super) fn post(&self, mail: Mail) {
         self.mark_alive();
         // A snapshot that has ended reads no mail; then nobody misses it.
         let _ = self.sender.send(mail);
     }
 
     /// Has the snapshot end without an image.
-    pub fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
         let _ = self.sender.send(Mail::Cancel);
     }
 
     /// Set by [`Mailbox::cancel`]: for those that wait and read no mail.
-    pub fn cancelled(&self) -> Arc<AtomicBool> {
+    pub(super) fn cancelled(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.cancelled)
     }
 
     /// Notes that the stub said something.
-    pub fn mark_alive(&self) {
+    pub(super) fn mark_alive(&self) {
         let now = self.shared.started.elapsed().as_millis() as u64;
         self.shared.alive.store(now, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// Those of `write`, as they are: the caller tells a broken ring from a full disk.
-    pub fn store<E>(
+    pub(super) fn store<E>(
         &self,
         run: &[PageEntry],
         write: impl FnOnce(&File, u64) -> std::result::Result<(), E>,
@@ -151,7 +151,7 @@ impl Mailbox {
     }
 
     /// The store's words for a failed write of a page.
-    pub fn write_error(&self, e: std::io::Error) -> Error {
+    pub(super) fn write_error(&self, e: std::io::Error) -> Error {
         match &lock(&self.shared.sink).writer {
             Some(writer) => Error::new(writer.write_error(e).to_string()),
             None => Error::new(e.to_string()),
@@ -159,7 +159,7 @@ impl Mailbox {
     }
 
     /// Notes that pages can't be stored, and has the snapshot end.
-    pub fn fail_store(&self, why: Error) {
+    pub(super) fn fail_store(&self, why: Error) {
         lock(&self.shared.sink).failed.get_or_insert(why);
         self.cancel();
     }
@@ -172,24 +172,24 @@ struct Sink {
 }
 
 /// What a snapshot needs.
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// The guest, checked against the allow-list.
-    pub guest: Guest,
+    pub(super) guest: Guest,
     /// The stub.
-    pub connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     /// Where the stub's mail for this snapshot arrives.
-    pub mailbox: Mailbox,
+    pub(super) mailbox: Mailbox,
     /// The other end of the mailbox.
-    pub mail: Receiver<Mail>,
+    pub(super) mail: Receiver<Mail>,
     /// The policy.
-    pub policy: PolicyName,
+    pub(super) policy: PolicyName,
     /// When the request came.
-    pub began: Instant,
+    pub(super) began: Instant,
 }
 
 impl Snapshot {
     /// Takes the snapshot. `tell` passes events on to the client.
-    pub fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
+    pub(super) fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
         let job = link.enlist(self.mailbox.clone());
         let start = ToStub::Start {
             job,

@@ -9,13 +9,13 @@ use privcmd::{GrantTable, Hypervisor};
 const HALF: u32 = WINDOW_SLOTS as u32;
 
 /// Frames of a grant table that a window takes.
-pub const WINDOW_FRAMES: u32 = 2 * HALF / ENTRIES_PER_FRAME;
+pub(super) const WINDOW_FRAMES: u32 = 2 * HALF / ENTRIES_PER_FRAME;
 
 /// Frames that a guest's table must have, so that its own devices keep at least half of it.
-pub const MIN_FRAMES: u32 = 2 * WINDOW_FRAMES;
+pub(super) const MIN_FRAMES: u32 = 2 * WINDOW_FRAMES;
 
 /// A guest's window. Closed when dropped.
-pub struct Window {
+pub(super) struct Window {
     table: GrantTable,
     stub: u16,
     first: u32,
@@ -25,7 +25,7 @@ pub struct Window {
 impl Window {
     /// Maps the top of a guest's table; nothing is granted yet. What an earlier daemon left there
     /// for this stub is taken back.
-    pub fn new(xen: &Hypervisor, guest: u16, stub: u16) -> Result<Self, GrantError> {
+    pub(super) fn new(xen: &Hypervisor, guest: u16, stub: u16) -> Result<Self, GrantError> {
         let table = GrantTable::map_top(xen, guest, WINDOW_FRAMES)?;
         let references = table.references();
         let mut window = Self { table, stub, first: references.start, spoiled: 0 };
@@ -36,7 +36,7 @@ impl Window {
 
     /// Grants frames to the stub in place of what this half granted before; `None` leaves a
     /// reference unused. Returns the reference of the first.
-    pub fn open(&mut self, half: u8, pfns: &[Option<u64>]) -> Result<u32, GrantError> {
+    pub(super) fn open(&mut self, half: u8, pfns: &[Option<u64>]) -> Result<u32, GrantError> {
         let first = self.first + u32::from(half & 1) * HALF;
         let revoked = self.table.revoke_range(first..first + HALF);
         self.note(revoked);
@@ -49,19 +49,14 @@ impl Window {
     }
 
     /// Takes everything back.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         let revoked = self.table.revoke_all();
         self.note(revoked);
     }
 
     /// Grants that the guest changed or took back while they were ours.
-    pub fn spoiled(&self) -> u32 {
+    pub(super) fn spoiled(&self) -> u32 {
         self.spoiled
-    }
-
-    /// Grants that are open.
-    pub fn seeded(&self) -> u32 {
-        self.table.seeded()
     }
 
     fn note(&mut self, revoked: Revoked) {

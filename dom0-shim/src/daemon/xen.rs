@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 
 /// The hypervisor, shared by all threads.
 #[derive(Clone)]
-pub struct Xen(Arc<Hypervisor>);
+pub(super) struct Xen(Arc<Hypervisor>);
 
 impl Deref for Xen {
     type Target = Hypervisor;
@@ -24,26 +24,26 @@ impl Deref for Xen {
 
 impl Xen {
     /// Opens Xen's devices.
-    pub fn open() -> Result<Self> {
+    pub(super) fn open() -> Result<Self> {
         let hypervisor =
             Hypervisor::open().context("opening Xen").map_err(|e| e.hint("`luthier check` says more"))?;
         Ok(Self(Arc::new(hypervisor)))
     }
 
     /// The version, for people.
-    pub fn version_text(&self) -> String {
+    pub(super) fn version_text(&self) -> String {
         let (major, minor) = self.version();
         format!("{major}.{minor}")
     }
 
     /// The version, for a manifest.
-    pub fn store_version(&self) -> XenVersion {
+    pub(super) fn store_version(&self) -> XenVersion {
         let (major, minor) = self.version();
         XenVersion { major, minor }
     }
 
     /// A domain that exists, is not going away, and is HVM or PVH.
-    pub fn guest(&self, domid: u16) -> Result<DomainInfo> {
+    pub(super) fn guest(&self, domid: u16) -> Result<DomainInfo> {
         match self.domain_info(domid).context(format!("looking at domain {domid}"))? {
             Some(info) if !info.alive() => Err(Error::new(format!("domain {domid} is shutting down"))),
             Some(info) => Ok(info),
@@ -52,7 +52,7 @@ impl Xen {
     }
 
     /// The guest that was attached, if it still is that one.
-    pub fn check_attached(&self, guest: &Attached) -> Result<DomainInfo> {
+    pub(super) fn check_attached(&self, guest: &Attached) -> Result<DomainInfo> {
         match self.guest(guest.domid) {
             Ok(info) if info.uuid == guest.uuid => Ok(info),
             _ => Err(Error::new(format!("`{}` is no longer the guest that was attached", guest.name))
@@ -61,7 +61,7 @@ impl Xen {
     }
 
     /// A domain by its name in xenstore.
-    pub fn find_domain(&self, name: &str) -> Result<Option<u16>> {
+    pub(super) fn find_domain(&self, name: &str) -> Result<Option<u16>> {
         let mut store = xenstore::Client::open().context("opening xenstore")?;
         let domains = self.domains().context("listing the domains")?;
         let found = domains.iter().filter(|d| d.alive() && d.domid != 0).find(|d| {
@@ -71,14 +71,14 @@ impl Xen {
     }
 
     /// The guest's populated frames.
-    pub fn frames(&self, domid: u16) -> Result<Extents> {
+    pub(super) fn frames(&self, domid: u16) -> Result<Extents> {
         let extents = self.populated(domid).context("reading the guest's memory map")?;
         let extents = extents.iter().map(|e| store::Extent { pfn: e.pfn, count: e.count });
         Extents::new(extents).context("reading the guest's memory map")
     }
 
     /// Whether the guest's grant table has room for a window, and is of version 1.
-    pub fn check_window(&self, domid: u16) -> Result<()> {
+    pub(super) fn check_window(&self, domid: u16) -> Result<()> {
         let limits = self.grant_limits(domid).context("reading the guest's grant limits")?;
         if limits.max_frames < MIN_FRAMES {
             return Err(Error::new(format!(
