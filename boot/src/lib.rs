@@ -30,6 +30,10 @@
 //! boot::entry!(main);                             }
 //! fn main(info: &'static boot::BootInfo) -> ! { boot::poweroff() }
 //! ```
+//!
+//! # Proof
+//! `cargo test -p boot` tests the logic on the host and boots `src/bin/selftest.rs` in QEMU, where
+//! it breaks each promise on purpose; `tests/selftest-xen.sh` does the same as a guest of Xen.
 #![cfg_attr(not(test), no_std)]
 
 pub mod fault;
