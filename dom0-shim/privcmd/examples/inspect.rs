@@ -144,8 +144,9 @@ fn suspend(domid: DomId) -> Outcome {
     println!("hvm_context {} bytes", xen.hvm_context(domid)?.len());
     let start = Instant::now();
     xen.resume_fast(domid)?;
+    let resumed = start.elapsed();
     store.resume(domid)?;
-    println!("resumed in {:?}", start.elapsed());
+    println!("resumed in {resumed:?}, xenstored told after {:?}", start.elapsed());
     xen.pause(domid)?;
     println!("paused: {}", xen.domain(domid)?.paused);
     xen.unpause(domid)?;

@@ -30,7 +30,8 @@ pub(crate) struct GrantDevice {
 pub(crate) struct GrantMapping {
     // In this order, so that the memory is unmapped before its slots are freed.
     mapping: Option<Mapping>,
-    slots: Slots,
+    /// `None` for the ordinary memory that tests use.
+    slots: Option<Slots>,
 }
 
 /// The driver's bookkeeping of a mapping; freed on drop.
@@ -72,11 +73,16 @@ impl GrantDevice {
         let index = request.get(1).copied().unwrap_or_default();
         let slots = Slots { device: self.clone(), index, count: grants.len() as u32 };
         let mapping = Mapping::device(self.file.as_fd(), grants.len(), index, writable)?;
-        Ok(GrantMapping { mapping: Some(mapping), slots })
+        Ok(GrantMapping { mapping: Some(mapping), slots: Some(slots) })
     }
 }
 
 impl GrantMapping {
+    #[cfg(test)]
+    pub(crate) fn of_memory(mapping: Mapping) -> GrantMapping {
+        GrantMapping { mapping: Some(mapping), slots: None }
+    }
+
     /// Start of the first page.
     pub(crate) fn addr(&self) -> NonNull<u8> {
         self.mapping.as_ref().map_or(NonNull::dangling(), Mapping::addr)
@@ -90,15 +96,15 @@ impl GrantMapping {
     /// Has the kernel clear the byte at `offset` and send an event to `port` when this mapping
     /// ends, also by the death of this process.
     pub(crate) fn notify_on_unmap(&self, offset: usize, port: u32) -> io::Result<()> {
-        if offset >= self.len() {
+        let Some(slots) = self.slots.as_ref().filter(|_| offset < self.len()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
+        };
         let mut notify = GntdevUnmapNotify {
-            index: self.slots.index + offset as u64,
+            index: slots.index + offset as u64,
             action: UNMAP_NOTIFY_CLEAR_BYTE | UNMAP_NOTIFY_SEND_EVENT,
             event_channel_port: port,
         };
-        let fd = self.slots.device.file.as_fd();
+        let fd = slots.device.file.as_fd();
         // SAFETY: the structure is what the ioctl takes.
         unsafe { device::ioctl(fd, GNTDEV_SET_UNMAP_NOTIFY, &raw mut notify) }.map(drop)
     }

@@ -37,7 +37,13 @@ pub(super) fn connect(domid: DomId, path: &str, timeout: Duration) -> Result<Cha
         }
         if let Some((gref, port)) = read_nodes(&mut store, path)? {
             match attach(domid, gref, port) {
-                Ok(parts) => return Ok(Channel::new(hypervisor, domid, parts)),
+                Ok(parts) => {
+                    let alive = move || -> Result<bool, Error> {
+                        let info = hypervisor.domain_info(domid)?;
+                        Ok(info.is_some_and(|info| info.alive()))
+                    };
+                    return Ok(Channel::new(Box::new(alive), parts));
+                }
                 // What the server published is not a vchan: waiting does not help.
                 Err(Error::Protocol(what)) => return Err(Error::Protocol(what)),
                 // Nodes of an offer that is gone already, or another client was quicker.
@@ -71,7 +77,7 @@ pub(super) struct Parts {
     pub(super) layout: Layout,
     pub(super) left: Bytes,
     pub(super) right: Bytes,
-    pub(super) doorbell: Doorbell<EventChannel>,
+    pub(super) doorbell: Doorbell,
     pub(super) closing: AtomicBool,
 }
 

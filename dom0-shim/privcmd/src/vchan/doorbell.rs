@@ -3,21 +3,28 @@
 //! An event is taken off the device by one read, but it may concern the reader and the writer
 //! alike. So one of those who wait reads the device and tells the other.
 
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Error;
 use crate::evtchn::EventChannel;
 
-/// Something that rings.
-pub(super) trait Bell {
+/// Something that rings at both ends: an event channel, or a model of one in tests.
+pub(super) trait Bell: Send + Sync {
     /// Waits for a ring, at most this long; whether there was one.
-    fn wait(&self, timeout: Duration) -> std::io::Result<bool>;
+    fn wait(&self, timeout: Duration) -> io::Result<bool>;
+    /// Rings at the other end.
+    fn notify(&self) -> io::Result<()>;
 }
 
 impl Bell for EventChannel {
-    fn wait(&self, timeout: Duration) -> std::io::Result<bool> {
+    fn wait(&self, timeout: Duration) -> io::Result<bool> {
         EventChannel::wait(self, timeout)
+    }
+
+    fn notify(&self) -> io::Result<()> {
+        EventChannel::notify(self)
     }
 }
 
@@ -29,16 +36,15 @@ struct State {
     watched: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct Doorbell<B> {
-    pub(super) bell: B,
+pub(super) struct Doorbell {
+    bell: Box<dyn Bell>,
     state: Mutex<State>,
     rang: Condvar,
 }
 
-impl<B: Bell> Doorbell<B> {
-    pub(super) fn new(bell: B) -> Doorbell<B> {
-        Doorbell { bell, state: Mutex::default(), rang: Condvar::new() }
+impl Doorbell {
+    pub(super) fn new(bell: impl Bell + 'static) -> Doorbell {
+        Doorbell { bell: Box::new(bell), state: Mutex::default(), rang: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -50,7 +56,12 @@ impl<B: Bell> Doorbell<B> {
         self.lock().rings
     }
 
-    /// Wakes all who wait.
+    /// Rings at the other end.
+    pub(super) fn notify(&self) -> Result<(), Error> {
+        self.bell.notify().map_err(Error::Event)
+    }
+
+    /// Wakes all who wait here.
     pub(super) fn ring(&self) {
         self.lock().rings += 1;
         self.rang.notify_all();
@@ -94,12 +105,16 @@ mod tests {
     struct Model(Mutex<mpsc::Receiver<()>>);
 
     impl Bell for Model {
-        fn wait(&self, timeout: Duration) -> std::io::Result<bool> {
+        fn wait(&self, timeout: Duration) -> io::Result<bool> {
             Ok(self.0.lock().unwrap().recv_timeout(timeout).is_ok())
+        }
+
+        fn notify(&self) -> io::Result<()> {
+            Ok(())
         }
     }
 
-    fn doorbell() -> (mpsc::Sender<()>, Arc<Doorbell<Model>>) {
+    fn doorbell() -> (mpsc::Sender<()>, Arc<Doorbell>) {
         let (sender, receiver) = mpsc::channel();
         (sender, Arc::new(Doorbell::new(Model(Mutex::new(receiver)))))
     }

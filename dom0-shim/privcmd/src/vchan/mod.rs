@@ -16,6 +16,8 @@ mod connect;
 mod doorbell;
 mod reader;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io;
@@ -29,7 +31,7 @@ use ring::Interface;
 pub use reader::Reader;
 pub use writer::Writer;
 
-use crate::{DomId, Hypervisor, xenstore};
+use crate::{DomId, xenstore};
 
 /// While blocked, how often to look whether the server's domain is still alive. (Its death rings no
 /// bell.)
@@ -88,8 +90,12 @@ impl Client {
     /// [`Error::NoServer`] when the nodes did not appear, [`Error::Busy`], [`Error::Closed`] when
     /// the domain is gone, [`Error::Map`], [`Error::Protocol`], and xenstore's.
     pub fn connect(domid: DomId, path: &str, timeout: Duration) -> Result<Client, Error> {
-        let channel = Arc::new(connect::connect(domid, path, timeout)?);
-        Ok(Client { reader: Reader::new(channel.clone()), writer: Writer::new(channel) })
+        connect::connect(domid, path, timeout).map(Client::new)
+    }
+
+    fn new(channel: Channel) -> Client {
+        let channel = Arc::new(channel);
+        Client { reader: Reader::new(channel.clone()), writer: Writer::new(channel) }
     }
 
     /// Both halves, for two threads. The channel is closed when both are dropped.
@@ -127,22 +133,24 @@ impl Closer {
     }
 }
 
+/// Whether the server's domain is there and runs.
+type Alive = Box<dyn Fn() -> Result<bool, Error> + Send + Sync>;
+
 /// What both halves share.
 struct Channel {
-    hypervisor: Hypervisor,
-    domid: DomId,
+    alive: Alive,
     parts: Parts,
 }
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("domid", &self.domid).finish_non_exhaustive()
+        f.debug_struct("Channel").field("layout", &self.parts.layout).finish_non_exhaustive()
     }
 }
 
 impl Channel {
-    fn new(hypervisor: Hypervisor, domid: DomId, parts: Parts) -> Channel {
-        Channel { hypervisor, domid, parts }
+    fn new(alive: Alive, parts: Parts) -> Channel {
+        Channel { alive, parts }
     }
 
     fn page(&self) -> &Interface {
@@ -169,7 +177,7 @@ impl Channel {
         fence(Ordering::SeqCst);
         let asked = self.page().cli_notify.fetch_and(!what, Ordering::SeqCst);
         if asked & what != 0 {
-            self.parts.doorbell.bell.notify().map_err(Error::Event)?;
+            self.parts.doorbell.notify()?;
         }
         Ok(())
     }
@@ -212,11 +220,9 @@ impl Channel {
                 return Err(Error::Timeout);
             }
             self.parts.doorbell.wait(seen, left.unwrap_or(LIVENESS).min(LIVENESS))?;
-            if self.parts.doorbell.rings() == seen {
-                let info = self.hypervisor.domain_info(self.domid)?;
-                if info.is_none_or(|info| !info.alive()) && test()? < min {
-                    return Err(Error::Closed);
-                }
+            let quiet = self.parts.doorbell.rings() == seen;
+            if quiet && !(self.alive)()? && test()? < min {
+                return Err(Error::Closed);
             }
         }
     }
@@ -227,6 +233,6 @@ impl Drop for Channel {
         // The unmapping would do the same; this is the protocol's orderly way. Other errors than
         // a server that is gone are not possible, and there is nothing to do about them.
         self.page().cli_live.store(0, Ordering::SeqCst);
-        let _ = self.parts.doorbell.bell.notify();
+        let _ = self.parts.doorbell.notify();
     }
 }
