@@ -140,7 +140,8 @@ pub enum Command {
     /// Remove images
     Rm {
         /// Names or paths of the images
-        #[arg(required = true)]
+        // An id of its own: clap keeps `images` for the option of that name.
+        #[arg(id = "names", value_name = "IMAGE", required = true)]
         images: Vec<String>,
     },
 }
