@@ -1,0 +1,105 @@
+//! The guest's settings. The kernel hands the words of its command line that it doesn't know
+//! (`name=value`, no dot in the name) to process 1 as environment variables.
+//!
+//! | word | meaning | default |
+//! | --- | --- | --- |
+//! | `rate` | links of the chain a second, 1 to 1000; 0: as fast as the console takes them | 10 |
+//! | `seed` | word from which the chain starts | luthier |
+//! | `rewrite_mib` | memory that is rewritten over and over, in MiB, shared out to the vCPUs | 0 |
+//! | `rewrite_rate` | pages rewritten a second by all vCPUs together, or `max` | 1000 |
+//! | `rewrite_order` | `random` (each page once a sweep, in a new order) or `cyclic` | random |
+//! | `fill_mib` | memory filled once with incompressible data, in MiB | 0 |
+//! | `fill_rate` | pages of the fill that are checked a second | 2000 |
+//! | `stats` | seconds between `stats` lines; 0: none | 5 |
+//! | `stall_ms` | print `stall MS` when the guest stood still longer than this; 0: never | 0 |
+//! | `exit_after` | power off after this many seconds; 0: never | 0 |
+//! | `crash_after` | panic the kernel after this many seconds; 0: never | 0 |
+
+use std::time::Duration;
+
+/// What the guest shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) rate: u64,
+    pub(crate) seed: String,
+    pub(crate) rewrite_mib: u64,
+    /// Pages a second; `None`: as fast as possible.
+    pub(crate) rewrite_rate: Option<u64>,
+    pub(crate) cyclic: bool,
+    pub(crate) fill_mib: u64,
+    pub(crate) fill_rate: u64,
+    pub(crate) stats: Option<Duration>,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) exit_after: Option<Duration>,
+    pub(crate) crash_after: Option<Duration>,
+}
+
+impl Settings {
+    /// The settings of this guest, from its environment.
+    pub(crate) fn from_environment() -> Self {
+        Self::from(|name| std::env::var(name).ok())
+    }
+
+    fn from(get: impl Fn(&str) -> Option<String>) -> Self {
+        let number = |name: &str, default: u64| match get(name) {
+            None => default,
+            Some(word) => word.parse().unwrap_or_else(|_| {
+                println!("guest: {name}={word} is not a number, taking {default}");
+                default
+            }),
+        };
+        let seconds = |name, default| match number(name, default) {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        };
+        Self {
+            rate: number("rate", 10).min(1000),
+            seed: get("seed").unwrap_or_else(|| "luthier".into()),
+            rewrite_mib: number("rewrite_mib", 0),
+            rewrite_rate: match get("rewrite_rate").as_deref() {
+                Some("max") => None,
+                _ => Some(number("rewrite_rate", 1000).max(1)),
+            },
+            cyclic: get("rewrite_order").as_deref() == Some("cyclic"),
+            fill_mib: number("fill_mib", 0),
+            fill_rate: number("fill_rate", 2000).max(1),
+            stats: seconds("stats", 5),
+            stall: match number("stall_ms", 0) {
+                0 => None,
+                ms => Some(Duration::from_millis(ms)),
+            },
+            exit_after: seconds("exit_after", 0),
+            crash_after: seconds("crash_after", 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[(&str, &str)]) -> Settings {
+        Settings::from(|name| {
+            let found = words.iter().find(|(word, _)| *word == name);
+            found.map(|(_, value)| value.to_string())
+        })
+    }
+
+    #[test]
+    fn without_words_there_is_only_a_chain() {
+        let settings = of(&[]);
+        assert_eq!(settings.rate, 10);
+        assert_eq!((settings.rewrite_mib, settings.fill_mib), (0, 0));
+        assert_eq!((settings.exit_after, settings.crash_after), (None, None));
+    }
+
+    #[test]
+    fn words_are_taken_and_nonsense_is_not() {
+        let settings =
+            of(&[("rewrite_rate", "max"), ("rewrite_mib", "64"), ("exit_after", "3"), ("rate", "many")]);
+        assert_eq!(settings.rewrite_rate, None);
+        assert_eq!(settings.rewrite_mib, 64);
+        assert_eq!(settings.exit_after, Some(Duration::from_secs(3)));
+        assert_eq!(settings.rate, 10);
+    }
+}
