@@ -40,6 +40,12 @@ pub enum Error {
         /// Directory that was looked for.
         path: PathBuf,
     },
+    /// The directory of images is not there.
+    #[error("there is no directory {}: create it, or name the one that images are in", .path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process holds the image's lock.
     #[error("{} is in use by another process: wait until its snapshot, restore, export or removal has ended", .path.display())]
     InUse {

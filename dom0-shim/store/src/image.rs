@@ -239,6 +239,10 @@ pub fn remove(path: &Path) -> Result<()> {
     }
     let _lock = lock_exclusive(path)?;
     let doomed = path.with_file_name(format!("{name}.removed{PARTIAL}"));
+    if doomed.is_dir() {
+        // Left by a removal that was cut short.
+        fs::remove_dir_all(&doomed).at("removing", &doomed)?;
+    }
     fs::rename(path, &doomed).at("renaming", path)?;
     if let Some(parent) = path.parent() {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -271,6 +275,9 @@ pub fn sweep(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn names(dir: &Path) -> Result<Vec<String>> {
+    if !dir.is_dir() {
+        return Err(Error::NoDirectory { path: dir.to_path_buf() });
+    }
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).at("listing", dir)? {
         // A name that is not UTF-8 is no image's.

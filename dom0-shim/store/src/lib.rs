@@ -16,6 +16,30 @@
 //! An image exists under its own name only when every byte of it is on the disk. While it is
 //! written it is called `….partial`, and nothing here takes such a directory for an image.
 //!
+//! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image is
+//! shared. They end with the process, and need a local file system.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let meta: store::Meta = todo!(); let state: store::State = todo!();
+//! # let (slot, checksum, page): (u64, u64, store::Page) = todo!();
+//! use std::os::unix::fs::FileExt;
+//! use store::{ImageId, ImageWriter, sweep};
+//!
+//! let dir = std::path::Path::new("/var/lib/luthier/images");
+//! sweep(dir)?; // once, when the daemon starts
+//! let id = ImageId::unused(dir, &meta.guest, meta.created);
+//! let mut writer = ImageWriter::create(dir, id, meta)?;
+//! // For each page, as often as it comes:
+//! let offset = writer.offset(slot)?;
+//! writer.memory_fd().write_all_at(&page, offset).map_err(|e| writer.write_error(e))?;
+//! writer.put_data_at(slot, checksum)?;
+//! // And when all is there:
+//! writer.set_state(state);
+//! let image = writer.commit(serde_json::json!({ "rounds": 3 }))?;
+//! # drop(image); Ok(()) }
+//! ```
+//!
 //! What this crate must never do: talk to Xen, read guest memory, or trust a file that it did
 //! not check. Files come from other machines and from broken disks; every length is bounded by
 //! what is really there before anything is allocated for it.

@@ -15,8 +15,9 @@ use crate::{PAGE_SIZE, table};
 /// Format of the images that this version writes and reads.
 pub const FORMAT: u64 = 1;
 
-/// Longest manifest: 16 MiB. One of a guest without ballooning has about 1 KiB.
-pub(crate) const MAX_FILE: u64 = 16 << 20;
+/// Longest manifest: 64 MiB, which is a million extents. One of a guest without ballooning has
+/// about 1 KiB.
+pub(crate) const MAX_FILE: u64 = 64 << 20;
 
 /// What comes before the checksum's hexadecimal digits, and what after them.
 const TAIL_HEAD: &str = ",\n  \"checksum\": \"sha256:";

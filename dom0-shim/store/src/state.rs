@@ -30,8 +30,8 @@ const RECORD_HEADER: usize = 16;
 
 /// Longest body of a record: 16 MiB. The HVM context of 128 vCPUs has less than 2 MiB.
 pub const MAX_BODY: usize = 16 << 20;
-/// Longest state file.
-pub(crate) const MAX_FILE: u64 = 64 << 20;
+/// Longest state file: one record of each kind, each as long as can be.
+pub(crate) const MAX_FILE: u64 = (HEADER + StateKind::ALL.len() * (RECORD_HEADER + MAX_BODY)) as u64;
 
 /// The records of an image, in the order in which an export writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

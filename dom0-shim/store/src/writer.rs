@@ -59,15 +59,18 @@ pub(crate) enum Step {
 }
 
 impl ImageWriter {
-    /// Makes `<dir>/<id>.partial`, with all slots absent. `dir` must exist.
+    /// Makes `<dir>/<id>.partial`, with all slots absent. `dir` must exist, on a local file system.
     ///
     /// Fails with [`Error::Exists`] when the name is taken by an image or by one being written,
-    /// with [`Error::BadMeta`] for a description that can't be true, and with [`Error::Full`] or
+    /// with [`Error::BadMeta`] for a description that can't be true, and with [`Error::Full`], [`Error::NoDirectory`] or
     /// [`Error::ReadOnly`] when the directory can't be written.
     pub fn create(dir: &Path, id: ImageId, meta: Meta) -> Result<ImageWriter> {
         check_uuid(&meta.uuid).map_err(Error::BadMeta)?;
         if meta.vcpus == 0 {
             return Err(Error::BadMeta("it has no vCPUs".into()));
+        }
+        if !dir.is_dir() {
+            return Err(Error::NoDirectory { path: dir.to_path_buf() });
         }
         let target = dir.join(id.as_str());
         let partial = dir.join(format!("{id}{PARTIAL}"));
@@ -207,6 +210,10 @@ impl ImageWriter {
         let text = manifest
             .encode()
             .map_err(|e| Error::BadMeta(format!("its manifest can't be written as JSON: {e}")))?;
+        if text.len() as u64 > manifest::MAX_FILE {
+            let why = format!("its manifest has {} octets, more than {}", text.len(), manifest::MAX_FILE);
+            return Err(Error::BadMeta(why));
+        }
         write_hashed(&temporary, &mut std::iter::once(text))?;
         observe(Step::ManifestWritten);
         fs::rename(&temporary, &path).at("renaming", &temporary)?;

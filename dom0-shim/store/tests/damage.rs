@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::{fill, image, names, writer_of};
@@ -25,13 +26,14 @@ fn check(path: &Path) -> Result<(), Error> {
     Image::open(path)?.verify(&mut |_, _| {}).map(|_| ())
 }
 
-/// Flips a bit, calls `then`, and puts the file back.
+/// Flips a bit, calls `then`, and puts the octet back.
 fn with_flip(file: &Path, whole: &[u8], bit: usize, then: impl FnOnce()) {
-    let mut changed = whole.to_vec();
-    changed[bit / 8] ^= 1 << (bit % 8);
-    fs::write(file, &changed).unwrap();
+    let (at, octet) = (bit as u64 / 8, whole[bit / 8]);
+    // In place: a file that is truncated and written again waits for the disk.
+    let file = fs::File::options().write(true).open(file).unwrap();
+    file.write_all_at(&[octet ^ 1 << (bit % 8)], at).unwrap();
     then();
-    fs::write(file, whole).unwrap();
+    file.write_all_at(&[octet], at).unwrap();
 }
 
 #[test]

@@ -181,6 +181,9 @@ fn slots_and_descriptions_that_cannot_be_are_refused() {
     let mut bad = meta();
     bad.uuid = "not a uuid".into();
     assert!(matches!(ImageWriter::create(dir.path(), id.clone(), bad), Err(Error::BadMeta(_))));
+    let nowhere = dir.path().join("nowhere");
+    assert!(matches!(ImageWriter::create(&nowhere, id.clone(), meta()), Err(Error::NoDirectory { .. })));
+    assert!(matches!(list(&nowhere), Err(Error::NoDirectory { .. })));
     let mut bad = meta();
     bad.vcpus = 0;
     assert!(matches!(ImageWriter::create(dir.path(), id, bad), Err(Error::BadMeta(_))));
@@ -251,6 +254,8 @@ fn an_image_in_use_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
     let first = image(dir.path());
     let path = first.path().to_path_buf();
+    // A removal that was cut short doesn't stand in the way.
+    std::fs::create_dir_all(dir.path().join("web@20261121T202439Z.removed.partial/x")).unwrap();
     let second = Image::open(&path).unwrap();
     drop(first);
     assert!(matches!(remove(&path), Err(Error::InUse { .. })));
