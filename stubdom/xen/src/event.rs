@@ -274,6 +274,14 @@ impl Port {
         self.seen.set(count);
     }
 
+    /// Makes those who listen look again, as an event would.
+    pub(crate) fn wake_listeners(&self) {
+        let mut table = TABLE.lock();
+        let slot = &mut table.slots[self.slot];
+        slot.count = slot.count.wrapping_add(1);
+        slot.wake();
+    }
+
     /// Blocks in Xen, all tasks with it, until the port is pending or `deadline` has come. Only
     /// for the console, which may have to wait for room in the midst of anything.
     pub(crate) fn block(&self, deadline: Instant) {
@@ -322,14 +330,6 @@ mod tests {
     use crate::executor::Executor;
     use alloc::rc::Rc;
 
-    /// What Xen and `scan` do when an event comes.
-    fn deliver(port: &Port) {
-        let mut table = TABLE.lock();
-        let slot = &mut table.slots[port.slot];
-        slot.count = slot.count.wrapping_add(1);
-        slot.wake();
-    }
-
     #[test]
     fn an_event_wakes_every_listener_even_when_there_are_many() {
         let port = Rc::new(Port::adopt(40, false).unwrap());
@@ -348,7 +348,7 @@ mod tests {
             executor.poll_ready();
         }
         assert_eq!(woken.get(), 0);
-        deliver(&port);
+        port.wake_listeners();
         executor.run_until_stalled();
         assert_eq!(woken.get(), WAITERS + 2);
     }
@@ -358,8 +358,8 @@ mod tests {
         let port = Rc::new(Port::adopt(41, false).unwrap());
         let executor = Executor::new();
         let waits = Rc::new(Cell::new(0));
-        deliver(&port);
-        deliver(&port);
+        port.wake_listeners();
+        port.wake_listeners();
         let (p, w) = (port.clone(), waits.clone());
         let task = async move {
             loop {
@@ -370,7 +370,7 @@ mod tests {
         executor.spawner().spawn("waiter", task).unwrap();
         executor.run_until_stalled();
         assert_eq!(waits.get(), 1);
-        deliver(&port);
+        port.wake_listeners();
         executor.run_until_stalled();
         assert_eq!(waits.get(), 2);
     }

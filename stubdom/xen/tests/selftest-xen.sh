@@ -4,7 +4,14 @@
 # talk to it, again and again, also after being killed. In Dom0, or in the lab:
 #
 #   cargo build --profile kernel --features kernel -p xen --bin xen-selftest
-#   qemu-ci/lab run --bare --add target/kernel/xen-selftest stubdom/xen/tests/selftest-xen.sh
+#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --release -p xen --example vchan-client \
+#       --target x86_64-unknown-linux-gnu
+#   qemu-ci/lab run --bare --add target/kernel/xen-selftest \
+#       --add target/x86_64-unknown-linux-gnu/release/examples/vchan-client \
+#       stubdom/xen/tests/selftest-xen.sh
+#
+# Add vchan-socket-proxy (in /usr/lib/xen-VERSION/bin) and libxenvchan.so.VERSION of the same Xen
+# too, for the part with the stock client.
 image=${1:-/add/xen-selftest}
 log=/var/log/xen/console/guest-xen-selftest.log
 failed=0
@@ -77,12 +84,26 @@ END
 else
     echo "no vchan-socket-proxy here"
 fi
-# Bulk, by a client of our own: "vchan-bulk DOMID PATH COMMAND".
-if [ -x /add/vchan-bulk ]; then
-    for command in B4 S4 B4; do
-        /add/vchan-bulk "$id" "$path" $command || fail "bulk $command"
+# Bulk, and clients that die in the midst of it, by a client of our own (examples/vchan-client.rs).
+client=/add/vchan-client
+if [ -x $client ]; then
+    come=$(grep -c "a vchan client has come" $log)
+    for command in B4 S1 B4; do
+        $client "$id" "$path" $command || fail "client $command"
+        come=$((come + 1))
     done
-    sleep 1
+    for command in B9 S9 B9; do
+        $client "$id" "$path" $command &
+        pid=$!
+        come=$((come + 1))
+        said "a vchan client has come" $come 10
+        sleep 0.2
+        kill -9 $pid
+        wait $pid 2>/dev/null
+    done
+    $client "$id" "$path" B1 || fail "client after three that were killed"
+else
+    echo "no vchan-client here"
 fi
 cat $log
 [ $failed = 0 ] && echo "xen: all passed on Xen"

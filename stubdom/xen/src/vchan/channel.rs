@@ -83,6 +83,15 @@ impl Channel {
         self.cli_live().store(LIVE_WAITING, Ordering::SeqCst);
     }
 
+    /// Lets all indices start there, to see them wrap around.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, index: u32) {
+        (self.cons, self.prod, self.staged) = (index, index, index);
+        for shared in [self.left_prod(), self.left_cons(), self.right_prod(), self.right_cons()] {
+            shared.store(index, Ordering::Relaxed);
+        }
+    }
+
     /// `LIVE_*` of the client.
     pub(super) fn client(&self) -> u8 {
         self.cli_live().load(Ordering::Acquire)

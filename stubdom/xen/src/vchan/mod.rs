@@ -203,6 +203,8 @@ impl Server {
             self.session.set(self.session.get() + 1);
             self.channel.borrow_mut().hang_up();
             let _ = self.port.notify();
+            // Whoever waits for this client in another task waits in vain.
+            self.port.wake_listeners();
         }
     }
 
