@@ -141,7 +141,24 @@ fn suspend(domid: DomId) -> Outcome {
         std::thread::sleep(Duration::from_millis(1));
     }
     println!("suspended after {:?}; node now {:?}", start.elapsed(), store.read(&node)?);
-    println!("hvm_context {} bytes", xen.hvm_context(domid)?.len());
+    let frames = xen.max_gpfn(domid)? + 1;
+    let mut bitmap = vec![0u64; frames.div_ceil(64) as usize];
+    // What a saver does while the guest is suspended, each with its time.
+    for round in 0..2 {
+        let start = Instant::now();
+        xen.log_dirty_clean(domid, frames, &mut bitmap, true)?;
+        let bitmap = start.elapsed();
+        let context = xen.hvm_context(domid)?.len();
+        let context_at = start.elapsed();
+        xen.hvm_params(domid)?;
+        let params_at = start.elapsed();
+        xen.tsc_info(domid)?;
+        let tsc_at = start.elapsed();
+        println!(
+            "{round}: bitmap {bitmap:?}, context of {context} bytes {context_at:?}, \
+             params {params_at:?}, tsc {tsc_at:?}"
+        );
+    }
     let start = Instant::now();
     xen.resume_fast(domid)?;
     let resumed = start.elapsed();

@@ -100,7 +100,6 @@ impl Hypervisor {
 
     fn version_string(&self, name: &'static str, what: u64, len: usize) -> Result<String, Error> {
         self.with_page(|buffer| {
-            buffer.bytes_mut().fill(0);
             self.call(name, HYPERVISOR_XEN_VERSION, [what, buffer.addr(), 0, 0, 0])?;
             let text = buffer.bytes().get(..len).unwrap_or_default();
             let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -148,7 +147,6 @@ impl Hypervisor {
             let mut path = path.as_bytes().to_vec();
             path.push(0);
             let bytes = buffer.bytes_mut();
-            bytes.fill(0);
             for (to, from) in bytes.iter_mut().take(ANSWER).zip(&path) {
                 *to = *from;
             }

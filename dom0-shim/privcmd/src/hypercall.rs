@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi::domctl::Domctl;
 use crate::abi::linux::{PRIVCMD_HYPERCALL, PrivcmdHypercall};
@@ -11,8 +13,11 @@ use crate::abi::xen::{HYPERVISOR_DOMCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION}
 use crate::device::{self, Mapping};
 use crate::{DomId, Error, PAGE_SIZE};
 
-/// One-page buffers kept for reuse.
-const SPARE_BUFFERS: usize = 8;
+/// Buffers kept for reuse: making one costs a PV Dom0 more than most hypercalls do, and some are
+/// needed while a guest is suspended.
+const SPARE_BUFFERS: usize = 16;
+/// Buffers larger than this are not kept: 1 MiB is the dirty bitmap of a guest of 32 GiB.
+const SPARE_BYTES: usize = 1 << 20;
 
 /// The versions whose control interface is known: (minor version of Xen 4,
 /// `XEN_DOMCTL_INTERFACE_VERSION` in `xen/include/public/domctl.h` of its release tags).
@@ -85,6 +90,37 @@ impl Buffer {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
         // SAFETY: aligned to a page, large enough, initialised, and `T` is plain data.
         unsafe { self.mapping.addr().as_ptr().cast::<T>().read() }
+    }
+}
+
+/// A buffer that goes back to the spare ones.
+pub(crate) struct Pooled<'a> {
+    hypervisor: &'a Hypervisor,
+    buffer: ManuallyDrop<Buffer>,
+}
+
+impl Deref for Pooled<'_> {
+    type Target = Buffer;
+
+    fn deref(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Pooled<'_> {
+    fn deref_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+}
+
+impl Drop for Pooled<'_> {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here, and never used again.
+        let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        let mut spare = self.hypervisor.spare();
+        if spare.len() < SPARE_BUFFERS && buffer.mapping.len() <= SPARE_BYTES {
+            spare.push(buffer);
+        }
     }
 }
 
@@ -177,26 +213,35 @@ impl Hypervisor {
         })
     }
 
-    /// Runs `work` with a buffer of one page whose contents are unspecified.
+    /// Runs `work` with a zeroed buffer of one page.
     pub(crate) fn with_page<T>(
         &self,
         work: impl FnOnce(&mut Buffer) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = match spare {
-            Some(buffer) => buffer,
-            None => self.buffer(PAGE_SIZE)?,
-        };
-        let result = work(&mut buffer);
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(buffer);
-        }
-        result
+        work(&mut *self.buffer(PAGE_SIZE)?)
     }
 
-    /// A zeroed buffer of at least `bytes`.
-    pub(crate) fn buffer(&self, bytes: usize) -> Result<Buffer, Error> {
+    /// A buffer of at least `bytes`, of which so many are zeroed: the smallest spare one that is
+    /// large enough, or a new one.
+    pub(crate) fn buffer(&self, bytes: usize) -> Result<Pooled<'_>, Error> {
+        let mut spare = self.spare();
+        let fits = spare.iter().enumerate().filter(|(_, buffer)| buffer.mapping.len() >= bytes);
+        let smallest = fits.min_by_key(|(_, buffer)| buffer.mapping.len()).map(|(at, _)| at);
+        let taken = smallest.map(|at| spare.swap_remove(at));
+        drop(spare);
+        let mut buffer = match taken {
+            Some(buffer) => buffer,
+            None => self.new_buffer(bytes)?,
+        };
+        buffer.bytes_mut().iter_mut().take(bytes).for_each(|byte| *byte = 0);
+        Ok(Pooled { hypervisor: self, buffer: ManuallyDrop::new(buffer) })
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_buffer(&self, bytes: usize) -> Result<Buffer, Error> {
         let pages = bytes.div_ceil(PAGE_SIZE).max(1);
         let mapping = match &self.buffers {
             Some(file) => Mapping::device(file.as_fd(), pages, 0, true),
