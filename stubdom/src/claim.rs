@@ -7,23 +7,18 @@ use core::fmt;
 use boot::BootInfo;
 use spin::Once;
 use talc::TalcLock;
-use talc::source::Claim;
+use talc::source::Manual;
 use xen::page::PagePool;
 use xen::{InitError, XenInfo};
 
-/// Heap for tasks, tables and the bitmaps of snapshots: 96 KiB for each GiB of a guest.
-const HEAP: usize = 6 << 20;
+/// Bytes of heap for tasks, tables and the bitmaps of snapshots: 96 KiB for each GiB of a guest.
+const HEAP: u64 = 6 << 20;
 
-/// Pages of RAM that stay outside the pool besides the image and the heap: none needed, but a
-/// stub that can't hold the staging pages of a snapshot is of no use.
+/// Pages that the pool has at least: a stub that can't hold what one snapshot needs is of no use.
 const LEAST_POOL: usize = 1024;
 
 #[global_allocator]
-static HEAP_LOCK: TalcLock<spin::Mutex<()>, Claim> = TalcLock::new({
-    static mut ARENA: [u8; HEAP] = [0; HEAP];
-    // SAFETY: nothing else names the arena.
-    unsafe { Claim::array(&raw mut ARENA) }
-});
+static ALLOCATOR: TalcLock<spin::Mutex<()>, Manual> = TalcLock::new(Manual);
 
 static POOL: Once<PagePool> = Once::new();
 
@@ -50,7 +45,17 @@ pub(crate) fn all(boot: &'static BootInfo) -> Result<(XenInfo, &'static PagePool
     // (2) boot maps all RAM and the toolstack's pages one to one.
     let xen = unsafe { xen::init() }.map_err(Error::Xen)?;
     let free = boot.free_ram.largest().map_or(0..0, |span| span.start..span.end);
+    // The heap is taken from RAM, not from `.bss`: boot maps RAM in pages of 2 MiB, and Xen walks
+    // our page tables for every copy that it reads from the heap (a level less to walk).
+    let heap = free.end.saturating_sub(HEAP).max(free.start);
+    let mut allocator = ALLOCATOR.lock();
     // SAFETY: boot says that this RAM is mapped and nobody's, and only this call uses it.
-    let pool = POOL.call_once(|| unsafe { PagePool::new(free.start, free.end) });
+    let claimed = unsafe { allocator.claim(heap as *mut u8, (free.end - heap) as usize) };
+    drop(allocator);
+    if claimed.is_none() {
+        return Err(Error::Small(((free.end - free.start) >> 12) as usize));
+    }
+    // SAFETY: as above; the heap's part is left out.
+    let pool = POOL.call_once(|| unsafe { PagePool::new(free.start, heap) });
     if pool.total() < LEAST_POOL { Err(Error::Small(pool.total())) } else { Ok((xen, pool)) }
 }
