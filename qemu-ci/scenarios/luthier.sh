@@ -50,7 +50,7 @@ stop_luthier() {
 start_guest() {
     mkguest "$@" >"/tmp/$1.cfg"
     rm -f "$LOGS/guest-$1.log"
-    xl create -q "/tmp/$1.cfg" || fail "xl create $1"
+    xl create -q "/tmp/$1.cfg" >/tmp/xl-create.log 2>&1 || fail "xl create $1: $(cat /tmp/xl-create.log)"
 }
 
 log_of() { echo "$LOGS/guest-$1.log"; }
@@ -79,7 +79,7 @@ new_log() {
 }
 
 # take GUEST [OPTIONS]: a snapshot. Sets IMAGE to its name; `figure NAME` reads its report.
-# Returns luthier's status; what it said on stderr is in /tmp/take-GUEST.err.
+# Returns luthier's status; `said GUEST` is its error then.
 take() {
     _guest=$1
     TAKEN=/tmp/take-$1.json
@@ -87,6 +87,8 @@ take() {
     luthier --json snapshot "$@" >"$TAKEN" 2>"/tmp/take-$_guest.err" || return
     IMAGE=$(tail -n 1 "$TAKEN" | sed 's/.*"image":"\([^"]*\)".*/\1/')
 }
+
+said() { cat "/tmp/take-$1.err" && tail -n 1 "/tmp/take-$1.json"; }
 
 # figure NAME: a number or word of the report of the last `take`.
 figure() { tail -n 1 "$TAKEN" | sed "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/"; }

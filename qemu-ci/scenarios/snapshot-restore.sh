@@ -17,18 +17,18 @@ while [ $round -lt "$ROUNDS" ]; do
     moment=$(awk -v seed="$(od -An -N4 -tu4 /dev/urandom)" 'BEGIN { srand(seed); printf "%.2f", rand() * 2 }')
     sleep "$moment"
     before=$(last_link g1)
-    take g1 || fail "snapshot: $(cat /tmp/take-g1.err)"
+    take g1 || fail "snapshot: $(said g1)"
     # `after` may be printed before the command has returned, never after what is read here.
     after=$(last_link g1)
     goes_on g1
     first=$(new_log g1)
     destroy g1
-    luthier --json restore "$IMAGE" >/tmp/restore.json || fail "restore of $IMAGE"
+    luthier --json restore "$IMAGE" >/tmp/restore.json 2>&1 || fail "restore: $(cat /tmp/restore.json)"
     goes_on g1
     guest verify-chain --continues "$first" "$(log_of g1)" >/tmp/verdict || fail "chain: round $round"
     cut=$(sed -n 's/.*after link //p' /tmp/verdict)
     [ "$cut" -ge "$before" ] && [ "$cut" -le "$after" ] ||
         fail "the cut is at link $cut, the snapshot ran from link $before to $after"
-    luthier rm "$IMAGE" || fail "rm $IMAGE"
+    luthier rm "$IMAGE" >/dev/null || fail "rm $IMAGE"
     seen "round $round, at +$moment s: $(figures); cut after link $cut, $before to $after"
 done
