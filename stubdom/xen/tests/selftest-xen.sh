@@ -93,13 +93,14 @@ if [ -x $client ]; then
         come=$((come + 1))
     done
     for command in B9 S9 B9; do
-        $client "$id" "$path" $command &
+        $client "$id" "$path" $command >/tmp/client.out &
         pid=$!
-        come=$((come + 1))
-        said "a vchan client has come" $come 10
-        sleep 0.2
+        sleep 0.4
         kill -9 $pid
         wait $pid 2>/dev/null
+        come=$((come + 1))
+        said "a vchan client has come" $come 10
+        [ -s /tmp/client.out ] && echo "note: $command ended before it was killed"
     done
     $client "$id" "$path" B1 || fail "client after three that were killed"
 else
