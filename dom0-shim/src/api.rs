@@ -51,6 +51,9 @@ pub enum PolicyName {
     /// Pre-copy while the guest runs; suspend it for what is left (the Live Save paper)
     #[default]
     LiveSave,
+    /// One pass while the guest runs, then suspend it as soon as the rest fits the pool: the
+    /// shortest snapshot, with a suspended time bounded by the pool
+    PoolFit,
     /// Suspend first, then copy everything (as plain xl save does)
     XenSave,
 }
@@ -60,6 +63,7 @@ impl PolicyName {
     pub fn name(self) -> &'static str {
         match self {
             Self::LiveSave => "live-save",
+            Self::PoolFit => "pool-fit",
             Self::XenSave => "xen-save",
         }
     }
@@ -147,6 +151,7 @@ impl From<PolicyName> for handoff::Policy {
     fn from(p: PolicyName) -> Self {
         match p {
             PolicyName::LiveSave => Self::LiveSave,
+            PolicyName::PoolFit => Self::PoolFit,
             PolicyName::XenSave => Self::XenSave,
         }
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use handoff::{Failure, Job, Outcome, Policy, ToShim, Verb, VerbError, WINDOW_SLOTS};
-use livesave::{Action, AnyPolicy, Event, How, LiveSave, Precopy, ReadDone, XenSave};
+use livesave::{Action, AnyPolicy, Event, How, LiveSave, PoolFit, Precopy, ReadDone, XenSave};
 use xen::executor::yield_now;
 use xen::grant::Gref;
 use xen::page::PoolPage;
@@ -31,6 +31,7 @@ pub(crate) struct Start {
 pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<handoff::Report, Failure> {
     let policy = match start.policy {
         Policy::LiveSave => AnyPolicy::LiveSave(LiveSave::default()),
+        Policy::PoolFit => AnyPolicy::PoolFit(PoolFit::default()),
         Policy::XenSave => AnyPolicy::XenSave(XenSave),
     };
     let staging = pages::take(link.pool(), COPY_BATCH).ok_or(Failure::NoMemory)?;
@@ -302,6 +303,8 @@ impl Driver<'_> {
             Some(livesave::Stop::FewDirty) => handoff::Stop::FewDirty,
             Some(livesave::Stop::TooManyRounds | livesave::Stop::RoundBound) => handoff::Stop::TooManyRounds,
             Some(livesave::Stop::TooMuchSent) => handoff::Stop::TooMuchSent,
+            Some(livesave::Stop::FitsPool) => handoff::Stop::FitsPool,
+            Some(livesave::Stop::NotShrinking) => handoff::Stop::NotShrinking,
             // A reason that the handoff has no word for yet.
             Some(_) | None => return Err(Failure::Protocol),
         };

@@ -52,6 +52,8 @@ impl Hello {
 pub enum Policy {
     /// The Live Save paper's loop.
     LiveSave,
+    /// Suspend as soon as what is left fits the pool.
+    PoolFit,
     /// Suspend first, then copy everything: what `xl save` does.
     XenSave,
 }
@@ -279,6 +281,10 @@ pub enum Stop {
     TooManyRounds,
     /// The policy's limit of pages was reached.
     TooMuchSent,
+    /// What was left fitted the pool.
+    FitsPool,
+    /// Rounds no longer left less than the one before.
+    NotShrinking,
 }
 
 /// What a finished snapshot did.

@@ -55,6 +55,6 @@ mod report;
 pub use action::{Action, Event, How, Outcome, ReadDone, Step, Why};
 pub use config::{Config, MAX_BATCH, NewError};
 pub use page::{PAGE_SIZE, checksum, is_zero};
-pub use policy::{AnyPolicy, LiveSave, Policy, Stop, UnknownPolicy, Verdict, View, XenSave};
+pub use policy::{AnyPolicy, LiveSave, Policy, PoolFit, Stop, UnknownPolicy, Verdict, View, XenSave};
 pub use precopy::{MAX_ROUNDS, MIN_KEEP, Precopy};
 pub use report::{CleanUp, Progress, Report, Round};

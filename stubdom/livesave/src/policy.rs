@@ -8,9 +8,11 @@ use core::{fmt, str::FromStr};
 use crate::report::Round;
 
 mod live_save;
+mod pool_fit;
 mod xen_save;
 
 pub use live_save::LiveSave;
+pub use pool_fit::PoolFit;
 pub use xen_save::XenSave;
 
 /// What a policy sees.
@@ -54,6 +56,10 @@ pub enum Stop {
     TooMuchSent,
     /// The policy does not copy live at all.
     NotLive,
+    /// What is left fits the pool.
+    FitsPool,
+    /// Another round would leave about as much as this one.
+    NotShrinking,
     /// The engine's own bound on rounds ([`MAX_ROUNDS`](crate::MAX_ROUNDS)).
     RoundBound,
 }
@@ -66,6 +72,8 @@ impl Stop {
             Stop::FewDirty => "few dirty pages",
             Stop::TooMuchSent => "too much sent",
             Stop::NotLive => "not live",
+            Stop::FitsPool => "fits the pool",
+            Stop::NotShrinking => "not shrinking",
             Stop::RoundBound => "bound on rounds",
         }
     }
@@ -116,17 +124,20 @@ pub trait Policy {
 pub enum AnyPolicy {
     /// [`LiveSave`].
     LiveSave(LiveSave),
+    /// [`PoolFit`].
+    PoolFit(PoolFit),
     /// [`XenSave`].
     XenSave(XenSave),
 }
 
 impl AnyPolicy {
     /// The names that [`FromStr`] knows.
-    pub const NAMES: &[&str] = &[LiveSave::NAME, XenSave::NAME];
+    pub const NAMES: &[&str] = &[LiveSave::NAME, PoolFit::NAME, XenSave::NAME];
 
     fn inner(&self) -> &dyn Policy {
         match self {
             AnyPolicy::LiveSave(policy) => policy,
+            AnyPolicy::PoolFit(policy) => policy,
             AnyPolicy::XenSave(policy) => policy,
         }
     }
@@ -134,6 +145,7 @@ impl AnyPolicy {
     fn inner_mut(&mut self) -> &mut dyn Policy {
         match self {
             AnyPolicy::LiveSave(policy) => policy,
+            AnyPolicy::PoolFit(policy) => policy,
             AnyPolicy::XenSave(policy) => policy,
         }
     }
@@ -179,6 +191,7 @@ impl FromStr for AnyPolicy {
     fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
         match name {
             LiveSave::NAME => Ok(AnyPolicy::LiveSave(LiveSave::default())),
+            PoolFit::NAME => Ok(AnyPolicy::PoolFit(PoolFit::default())),
             XenSave::NAME => Ok(AnyPolicy::XenSave(XenSave)),
             _ => Err(UnknownPolicy),
         }

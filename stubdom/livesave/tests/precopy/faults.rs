@@ -2,7 +2,7 @@
 
 use livesave::{AnyPolicy, CleanUp, Event, Outcome, Precopy, Step, Why};
 
-use crate::model::{Asked, Fault, Run, Scenario, live_save, stubborn_live_save, xen_save};
+use crate::model::{Asked, Fault, Run, Scenario, live_save, pool_fit, stubborn_live_save, xen_save};
 
 fn scenario(seed: u64, policy: AnyPolicy) -> Scenario {
     let mut scenario = Scenario::random(seed, policy);
@@ -25,7 +25,7 @@ fn run(scenario: &Scenario, step: usize, fault: Fault, broken: Option<Asked>) ->
 
 #[test]
 fn a_fault_at_any_step_leaves_the_guest_running_and_no_image() {
-    for policy in [live_save(), stubborn_live_save(), xen_save()] {
+    for policy in [live_save(), pool_fit(), stubborn_live_save(), xen_save()] {
         for seed in 0..4 {
             let scenario = scenario(seed, policy);
             let steps = scenario.run().trace.len();

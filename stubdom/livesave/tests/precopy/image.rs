@@ -2,7 +2,7 @@
 
 use livesave::{AnyPolicy, Config, Outcome};
 
-use crate::model::{Asked, Mutant, Scenario, live_save, stubborn_live_save, xen_save};
+use crate::model::{Asked, Mutant, Scenario, live_save, pool_fit, stubborn_live_save, xen_save};
 
 fn assert_image_is_the_guest_at_the_cut(seeds: std::ops::Range<u64>, policy: AnyPolicy) {
     for seed in seeds {
@@ -23,6 +23,11 @@ fn t1_live_save_1000_seeds() {
 #[test]
 fn t1_xen_save_1000_seeds() {
     assert_image_is_the_guest_at_the_cut(0..1000, xen_save());
+}
+
+#[test]
+fn t1_pool_fit_1000_seeds() {
+    assert_image_is_the_guest_at_the_cut(0..1000, pool_fit());
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub use driver::{Asked, Driver, Fault, Mutant, Run, Speed, ask};
 pub use guest::{Guest, Pattern, Writer};
 pub use rng::Rng;
 
-use livesave::{AnyPolicy, Config, LiveSave, XenSave};
+use livesave::{AnyPolicy, Config, LiveSave, PoolFit, XenSave};
 
 /// One run with everything that shapes it.
 #[derive(Debug, Clone)]
@@ -95,6 +95,10 @@ impl Scenario {
 
 pub fn live_save() -> AnyPolicy {
     AnyPolicy::LiveSave(LiveSave::default())
+}
+
+pub fn pool_fit() -> AnyPolicy {
+    AnyPolicy::PoolFit(PoolFit::default())
 }
 
 pub fn xen_save() -> AnyPolicy {
