@@ -48,8 +48,10 @@ fn run(args: &[&str]) -> Result<Output> {
 
 /// Finds a domain by name or id.
 pub fn find(guest: &str) -> Result<Listed> {
-    let output = run(&["list", "-l", guest]).map_err(|_| {
-        Error::new(format!("there is no domain `{guest}`")).hint("`xl list` shows those that run.")
+    let output = run(&["list", "-l", guest]).map_err(|e| match e.hint {
+        // xl itself could not be run.
+        Some(_) => e,
+        None => Error::new(format!("there is no domain `{guest}`")).hint("`xl list` shows those that run"),
     })?;
     let value: Value = serde_json::from_slice(&output.stdout).context("reading `xl list -l`")?;
     // Debian 12's xl prints an array, also for one domain; newer ones may print the object.

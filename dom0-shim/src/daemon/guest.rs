@@ -16,6 +16,7 @@ use serde_json::Value;
 use store::{Extents, State, StateKind};
 
 use super::allow::Attached;
+use super::fault;
 use super::gather::gather;
 use super::journal::{Entry, Journal};
 use super::window::Window;
@@ -81,6 +82,10 @@ pub(super) struct Guest {
     window: Window,
     log_dirty: bool,
     suspended: Suspended,
+    /// A request to suspend was withdrawn, perhaps after the guest had read it: it may suspend
+    /// yet, and is resumed then.
+    owed: bool,
+    released: bool,
     freeze: Duration,
     suspended_for: Duration,
     state: Option<State>,
@@ -113,6 +118,8 @@ impl Guest {
         let info = xen.check_attached(&who)?;
         let span = xen.max_gpfn(who.domid).context("reading the guest's size")? + 1;
         let store = xenstore::Client::open().context("opening xenstore")?;
+        // An earlier snapshot may have asked it to suspend, without an answer yet.
+        let owed = journal.get(who.domid).is_some_and(|e| e.uuid == who.uuid && e.suspend_asked);
         let window = Window::new(&xen, who.domid, stub)
             .context(format!("preparing the grant table of `{}`", who.name))?;
         let guest = Self {
@@ -130,6 +137,8 @@ impl Guest {
             window,
             log_dirty: false,
             suspended: Suspended::No,
+            owed,
+            released: false,
             freeze: Duration::ZERO,
             suspended_for: Duration::ZERO,
             state: None,
@@ -187,12 +196,25 @@ impl Guest {
     /// Notes in the journal how things stand, or are about to.
     fn note(&self) -> Result<()> {
         let Attached { domid, uuid, .. } = self.who;
-        let suspend_asked = self.is_suspended();
+        let suspend_asked = self.is_suspended() || self.owed;
         self.journal.put(&Entry { domid, uuid, stub: self.stub, suspend_asked, log_dirty: self.log_dirty })
     }
 
     /// The guest is there, and is the one that was attached: checked before every verb.
-    fn check(&self) -> Verdict<privcmd::DomainInfo> {
+    fn check(&mut self) -> Verdict<privcmd::DomainInfo> {
+        let info = self.look()?;
+        if !(info.suspended() && self.owed && self.suspended == Suspended::No) {
+            return Ok(info);
+        }
+        // A late answer to a request that nobody waits for any more.
+        self.xen.resume_fast(self.who.domid).map_err(of_xen)?;
+        tracing::info!(guest = self.who.name, "suspended late, and was resumed");
+        self.owed = false;
+        self.settle()?;
+        self.look()
+    }
+
+    fn look(&self) -> Verdict<privcmd::DomainInfo> {
         let gone =
             |how| refuse(VerbErrorKind::GuestGone, format!("`{}` {how} during the snapshot", self.who.name));
         match self.xen.domain_info(self.who.domid).map_err(of_xen)? {
@@ -213,16 +235,20 @@ impl Guest {
         if on == self.log_dirty {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
         }
+        let note = |guest: &Self| guest.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message));
         if !on {
             self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
             self.log_dirty = false;
-            return Ok(());
+            return note(self);
         }
         self.log_dirty = true;
-        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
+        note(self)?;
         let enabled = self.xen.log_dirty_enable(self.who.domid);
-        // Someone else's log must not be ended by us.
+        // Someone else's log must not be ended by us, now or by the next daemon.
         self.log_dirty = enabled.is_ok();
+        if !self.log_dirty {
+            note(self)?;
+        }
         enabled.map_err(of_xen)
     }
 
@@ -239,7 +265,25 @@ impl Guest {
                 format!("the memory of `{}` was resized during the snapshot", self.who.name),
             ));
         }
-        self.bitmap(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))
+        let bitmap = self.bitmap(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))?;
+        if last {
+            self.check_log_is_on()?;
+        }
+        Ok(bitmap)
+    }
+
+    /// Xen answers with an empty bitmap when somebody else has ended the log (as an `xl save` of
+    /// the same guest does at its end), and pages would be missing. That it can't be begun shows
+    /// that it is on.
+    fn check_log_is_on(&self) -> Verdict<()> {
+        match self.xen.log_dirty_enable(self.who.domid) {
+            Err(privcmd::Error::LogDirtyOwned(_)) => Ok(()),
+            Err(e) => Err(of_xen(e)),
+            Ok(()) => Err(refuse(
+                VerbErrorKind::LogDirty,
+                format!("somebody else ended the logging of what `{}` writes", self.who.name),
+            )),
+        }
     }
 
     fn bitmap(
@@ -295,10 +339,6 @@ impl Guest {
         }
     }
 
-    fn control_node(&self) -> String {
-        format!("/local/domain/{}/control/shutdown", self.who.domid)
-    }
-
     /// The verb `Suspend`: asks as `xl save` does and waits.
     pub(super) fn suspend(&mut self) -> Verdict<()> {
         let info = self.check()?;
@@ -310,16 +350,26 @@ impl Guest {
             self.suspended = Suspended::Foreign;
             return Ok(());
         }
-        let failed = |e: &dyn std::fmt::Display| refuse(VerbErrorKind::Hypervisor, e);
         self.suspended = Suspended::Asked;
+        let suspended = self.ask_to_suspend();
+        if suspended.is_err() {
+            self.withdraw()?;
+        }
+        suspended
+    }
+
+    fn ask_to_suspend(&mut self) -> Verdict<()> {
+        let failed = |e: &dyn std::fmt::Display| refuse(VerbErrorKind::Hypervisor, e);
         self.note().map_err(|e| failed(&e))?;
         let asked = Instant::now();
-        self.store.write(&self.control_node(), "suspend").map_err(|e| failed(&e))?;
+        self.store.write(&control_node(self.who.domid), "suspend").map_err(|e| failed(&e))?;
+        fault::at("asked");
         loop {
-            if self.check()?.suspended() {
+            if self.look()?.suspended() {
                 let now = Instant::now();
                 self.freeze = now - asked;
                 self.suspended = Suspended::Since(now);
+                self.owed = false;
                 return Ok(());
             }
             if self.cancelled.load(Ordering::Relaxed) {
@@ -364,21 +414,33 @@ impl Guest {
         Ok(())
     }
 
-    /// The verb `Resume`. Also withdraws a request to suspend that was not answered yet.
+    /// The verb `Resume`.
     pub(super) fn resume(&mut self) -> Verdict<()> {
+        let woken = |name: &str| {
+            refuse(
+                VerbErrorKind::Hypervisor,
+                format!("somebody else let `{name}` go on while the snapshot was copying it"),
+            )
+        };
         match self.suspended {
-            Suspended::No => return Ok(()),
+            Suspended::No => Ok(()),
+            Suspended::Asked => self.withdraw(),
             Suspended::Foreign => {
                 self.suspended = Suspended::No;
-                return Ok(());
+                if self.look()?.suspended() { Ok(()) } else { Err(woken(&self.who.name)) }
             }
-            Suspended::Asked => return self.withdraw(),
-            Suspended::Since(since) => {
-                self.xen.resume_fast(self.who.domid).map_err(of_xen)?;
-                self.suspended_for = since.elapsed();
-            }
+            Suspended::Since(since) => match self.xen.resume_fast(self.who.domid) {
+                Ok(()) => {
+                    self.suspended_for = since.elapsed();
+                    self.settle()
+                }
+                Err(privcmd::Error::NotSuspended(_)) => {
+                    self.settle()?;
+                    Err(woken(&self.who.name))
+                }
+                Err(e) => Err(of_xen(e)),
+            },
         }
-        self.settle()
     }
 
     /// The guest runs: tell xenstored, or it would not report the domain's end, and the journal.
@@ -389,30 +451,32 @@ impl Guest {
         told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))
     }
 
-    /// Takes back a request to suspend. A guest that has read it already will suspend a moment
-    /// later: it is waited for, and resumed.
+    /// Takes back a request to suspend. A guest that has read it already may suspend yet: what
+    /// looks at the guest next resumes it.
     fn withdraw(&mut self) -> Verdict<()> {
-        let (xen, domid) = (self.xen.clone(), self.who.domid);
-        let settled = withdraw_suspend(&xen, &mut self.store, domid, self.suspend_timeout);
-        match settled {
-            Withdrawn::Unread | Withdrawn::Gone => {
-                self.suspended = Suspended::No;
-                self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
-            }
-            Withdrawn::Resumed => self.settle(),
-            // The journal keeps its entry: the recovery goes on watching.
-            Withdrawn::Pending => Err(refuse(
-                VerbErrorKind::NoSuspend,
-                format!("`{}` has read the request to suspend and does not answer", self.who.name),
-            )),
+        self.suspended = Suspended::No;
+        self.owed = true;
+        if let Err(e) = withdraw_request(&mut self.store, self.who.domid) {
+            // The recovery does it with a connection of its own.
+            tracing::warn!(guest = self.who.name, error = %e, "withdrawing the request to suspend");
         }
+        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
     }
 
-    /// Undoes everything: the guest runs, is not logged, and grants nothing.
+    /// Undoes everything: the guest runs, is not logged, and grants nothing. What could not be
+    /// undone yet stays in the journal, for the recovery.
     pub(super) fn release(&mut self) -> Result<()> {
-        let here = self.check().is_ok();
+        self.released = true;
         let mut trouble = None;
-        if here {
+        if self.check().is_err_and(|e| e.kind == VerbErrorKind::GuestGone) {
+            (self.suspended, self.owed) = (Suspended::No, false);
+            let info = self.xen.domain_info(self.who.domid).ok().flatten();
+            if self.log_dirty && info.is_some_and(|i| i.uuid == self.who.uuid) {
+                // A crashed domain may be kept for a look at it. Of a dying one, there is no log.
+                let _ = self.xen.log_dirty_disable(self.who.domid);
+            }
+            self.log_dirty = false;
+        } else {
             if let Err(e) = self.resume() {
                 tracing::error!(guest = self.who.name, error = %e.detail, "resuming failed");
                 trouble = Some(e);
@@ -426,9 +490,10 @@ impl Guest {
         }
         self.window.close();
         match trouble {
-            // The entry stays: the next daemon tries again.
             Some(e) => Err(Error::new(e.detail.as_str())
                 .hint("luthierd goes on trying; `xl list` shows the guest's state, 's' is suspended")),
+            // The recovery watches the guest for a while.
+            None if self.owed => self.note(),
             None => self.journal.remove(self.who.domid),
         }
     }
@@ -437,52 +502,26 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         // A panic between two verbs must not leave the guest suspended either.
-        if self.is_suspended() || self.log_dirty {
+        if !self.released {
             let _ = self.release();
         }
     }
 }
 
-/// What became of a request to suspend that was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Withdrawn {
-    /// The guest had not read it and never will.
-    Unread,
-    /// The guest had, has suspended since, and runs again.
-    Resumed,
-    /// The guest has read it and still runs: it may suspend any time.
-    Pending,
-    /// There is no guest any more.
-    Gone,
+/// The node through which the toolstack asks a guest for things.
+pub(super) fn control_node(domid: u16) -> String {
+    format!("/local/domain/{domid}/control/shutdown")
 }
 
-/// Takes back a request to suspend, waiting at most `patience` for a guest that has read it.
-pub(super) fn withdraw_suspend(
-    xen: &Xen,
+/// Takes back a request to suspend that the guest has not read yet. (It clears the node when it
+/// reads it; that it may do so between our look and our write is why it is watched afterwards.)
+pub(super) fn withdraw_request(
     store: &mut xenstore::Client,
     domid: u16,
-    patience: Duration,
-) -> Withdrawn {
-    let node = format!("/local/domain/{domid}/control/shutdown");
-    // The guest clears the node when it reads it. Between our read and write it may do so: then
-    // the write is harmless, and the guest is found suspended below.
-    let unread = matches!(store.read(&node), Ok(Some(v)) if v == "suspend") && store.write(&node, "").is_ok();
-    let patience = if unread { patience.min(Duration::from_secs(1)) } else { patience };
-    let until = Instant::now() + patience;
-    loop {
-        match xen.domain_info(domid) {
-            Ok(Some(info)) if info.suspended() => {
-                return match xen.resume_fast(domid) {
-                    Ok(()) => Withdrawn::Resumed,
-                    Err(_) => Withdrawn::Pending,
-                };
-            }
-            Ok(Some(info)) if info.alive() => {}
-            _ => return Withdrawn::Gone,
-        }
-        if Instant::now() >= until {
-            return if unread { Withdrawn::Unread } else { Withdrawn::Pending };
-        }
-        std::thread::sleep(Duration::from_millis(2));
+) -> std::result::Result<(), xenstore::Error> {
+    let node = control_node(domid);
+    match store.read(&node)?.as_deref() {
+        Some("suspend") => store.write(&node, ""),
+        _ => Ok(()),
     }
 }

@@ -65,6 +65,11 @@ impl Journal {
         }
     }
 
+    /// A guest's entry. `None`: there is nothing to undo.
+    pub(super) fn get(&self, domid: u16) -> Option<Entry> {
+        serde_json::from_slice(&fs::read(self.path(domid)).ok()?).ok()
+    }
+
     /// Every entry that can be read. One that can't is reported and removed: it was never whole.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
@@ -79,5 +84,27 @@ impl Journal {
             }
         }
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_there_until_it_is_removed_and_a_torn_one_is_none() {
+        let dir = std::env::temp_dir().join(format!("luthier-journal-{}", std::process::id()));
+        let journal = Journal::open(&dir).unwrap();
+        let entry = Entry { domid: 7, uuid: [9; 16], stub: 2, suspend_asked: true, log_dirty: false };
+        journal.put(&entry).unwrap();
+        fs::write(dir.join("jobs/8.json"), "{\"domid\":8,").unwrap();
+        assert_eq!(journal.get(7), Some(entry.clone()));
+        assert_eq!(journal.get(8), None);
+        assert_eq!(journal.entries(), [entry]);
+        assert!(!dir.join("jobs/8.json").exists());
+        journal.remove(7).unwrap();
+        journal.remove(7).unwrap();
+        assert_eq!(journal.get(7), None);
+        fs::remove_dir_all(dir).unwrap();
     }
 }

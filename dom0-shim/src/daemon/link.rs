@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use handoff::{Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE};
@@ -20,6 +20,9 @@ use crate::paths;
 
 /// How long a hello may take. Generous: the lab's hosts are emulated.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the stub may leave our ring full before it counts as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often to look for a stub while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -42,12 +45,25 @@ pub(super) struct Connection {
     /// Pages in its pool.
     pub(super) pool_pages: u32,
     writer: Mutex<vchan::Writer>,
+    closer: vchan::Closer,
+    /// Why we closed it, if we did.
+    closed: OnceLock<Error>,
 }
 
 impl Connection {
     /// Sends one message with its bulk.
+    ///
+    /// # Errors
+    /// The connection is then closed: a message may have been torn.
     pub(super) fn send(&self, message: &ToStub, bulk: &[u8]) -> Result<()> {
-        send(&mut lock(&self.writer), message, bulk)
+        send(&mut lock(&self.writer), message, bulk).inspect_err(|why| self.close(why))
+    }
+
+    /// Gives the stub up. It sees that the shim is gone and ends what it was doing; when it is
+    /// ready for the next connection, the link makes one.
+    pub(super) fn close(&self, why: &Error) {
+        let _ = self.closed.set(why.clone());
+        self.closer.close();
     }
 }
 
@@ -85,6 +101,11 @@ impl Link {
             State::Up(connection) => Ok(Arc::clone(connection)),
             State::Down(why) => Err(why.clone()),
         }
+    }
+
+    /// Whether this connection is still the one: if not, who enlists now is not told of its end.
+    pub(super) fn is_current(&self, connection: &Arc<Connection>) -> bool {
+        matches!(&*lock(&self.state), State::Up(current) if Arc::ptr_eq(current, connection))
     }
 
     /// Waits until a stub is connected.
@@ -134,9 +155,14 @@ impl Link {
                 Ok(never) => match never {},
                 Err(why) => why,
             };
-            if let State::Up(_) = *lock(&self.state) {
-                tracing::warn!(reason = %why.message, "the stub domain is gone");
-            }
+            let why = match &*lock(&self.state) {
+                State::Up(connection) => {
+                    let why = connection.closed.get().cloned().unwrap_or(why);
+                    tracing::warn!(reason = %why.message, "the connection to the stub domain has ended");
+                    why
+                }
+                State::Down(_) => why,
+            };
             self.set(State::Down(why));
             for mailbox in lock(&self.jobs).values() {
                 mailbox.post(Mail::Lost);
@@ -146,34 +172,44 @@ impl Link {
     }
 
     fn serve(&self, xen: &Xen) -> Result<std::convert::Infallible> {
-        let stub = xen.find_domain(paths::STUB_NAME)?.ok_or_else(no_stub)?;
+        let stub = match xen.find_domain(paths::STUB_NAME)? {
+            None => return Err(no_stub()),
+            Some(info) if info.alive() => info.domid,
+            Some(info) => {
+                return Err(Error::new(format!("the stub domain has crashed (domain {})", info.domid)).hint(
+                    "Its last words are in its console's log; `luthier up` starts a new one in its place",
+                ));
+            }
+        };
         let path = format!("/local/domain/{stub}/{}", paths::CHANNEL);
         let channel = vchan::Client::connect(stub, &path, HELLO_TIMEOUT)
             .context("connecting to the stub domain")
             .map_err(|e| e.hint(format!("Its console may say more: xl console {}", paths::STUB_NAME)))?;
+        let closer = channel.closer();
         let (mut reader, mut writer) = channel.split();
+        writer.set_timeout(Some(WRITE_TIMEOUT));
         send(&mut writer, &ToStub::Hello(Hello::new(0)), &[])?;
         reader.set_timeout(Some(HELLO_TIMEOUT));
         let (message, _) = receive(&mut reader)?;
         let ToShim::Hello(hello) = message else {
             return Err(Error::new("the stub domain did not answer the hello"));
         };
-        if !hello.fits() {
-            return Err(Error::new(format!(
-                "the stub domain speaks version {} of the handoff, this luthierd speaks {}",
-                hello.version,
-                handoff::VERSION
-            ))
-            .hint("Install stub and shim of one release, then: luthier down && luthier up"));
-        }
+        check_hello(&hello)?;
         reader.set_timeout(None);
         tracing::info!(stub, pool_pages = hello.pool_pages, "the stub domain is connected");
-        self.set(State::Up(Arc::new(Connection {
+        let connection = Arc::new(Connection {
             stub,
             pool_pages: hello.pool_pages,
             writer: Mutex::new(writer),
-        })));
+            closer,
+            closed: OnceLock::new(),
+        });
+        self.set(State::Up(Arc::clone(&connection)));
         loop {
+            // A stub that goes on talking is not listened to once it was given up.
+            if let Some(why) = connection.closed.get() {
+                return Err(why.clone());
+            }
             let (message, bulk) = receive(&mut reader)?;
             self.dispatch(&mut reader, message, bulk)?;
         }
@@ -238,11 +274,28 @@ impl Link {
     }
 }
 
+/// Refuses a stub of another release.
+fn check_hello(hello: &Hello) -> Result<()> {
+    if hello.fits() {
+        return Ok(());
+    }
+    let hint = "Install stub and shim of one release, then: luthier down && luthier up";
+    if hello.magic != handoff::MAGIC {
+        return Err(Error::new("the stub domain's channel does not speak Luthier's handoff").hint(hint));
+    }
+    Err(Error::new(format!(
+        "the stub domain speaks version {} of the handoff, this luthierd speaks {}",
+        hello.version,
+        handoff::VERSION
+    ))
+    .hint(hint))
+}
+
 /// Splits entries into runs that are stored at once: zero pages, or contents of consecutive
 /// slots.
 fn runs(entries: &[PageEntry]) -> impl Iterator<Item = &[PageEntry]> {
     entries.chunk_by(|a, b| {
-        a.content == b.content && (a.content == Content::Zero || b.slot == a.slot.wrapping_add(1))
+        a.content == b.content && (a.content == Content::Zero || a.slot.checked_add(1) == Some(b.slot))
     })
 }
 
@@ -260,4 +313,31 @@ fn receive(reader: &mut vchan::Reader) -> Result<(ToShim, usize)> {
 
 fn no_stub() -> Error {
     Error::new("no stub domain is running").hint("Start it: luthier up")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stub_of_another_version_is_refused_by_both_numbers() {
+        check_hello(&Hello::new(1)).unwrap();
+        let error = check_hello(&Hello { version: handoff::VERSION + 1, ..Hello::new(1) }).unwrap_err();
+        assert!(error.message.contains(&format!("version {}", handoff::VERSION + 1)), "{error}");
+        assert!(error.message.contains(&format!("speaks {}", handoff::VERSION)), "{error}");
+        assert!(error.hint.is_some());
+        let error = check_hello(&Hello { magic: 7, ..Hello::new(1) }).unwrap_err();
+        assert!(error.message.contains("handoff"), "{error}");
+    }
+
+    #[test]
+    fn pages_are_stored_at_once_while_their_slots_follow_each_other() {
+        let entry = |slot, content| PageEntry { slot, content, checksum: 0 };
+        let (zero, raw) = (Content::Zero, Content::Raw);
+        let entries = [entry(1, raw), entry(2, raw), entry(4, raw), entry(9, zero), entry(7, zero)];
+        let lens: Vec<usize> = runs(&entries).map(<[_]>::len).collect();
+        assert_eq!(lens, [2, 1, 2]);
+        let end = [entry(u32::MAX, raw), entry(0, raw)];
+        assert_eq!(runs(&end).count(), 2);
+    }
 }

@@ -6,6 +6,8 @@
 //! start).
 
 mod allow;
+mod desk;
+mod fault;
 mod gather;
 mod guest;
 mod journal;
@@ -60,10 +62,12 @@ pub fn run(options: Options) -> Result<()> {
     let xen = xen::Xen::open()?;
     let journal = journal::Journal::open(&options.run)?;
     sweep(&options.images);
-    let guests_to_mend = recovery::start(&xen, &journal);
+    fault::init(&options.run);
+    let mender = recovery::Mender { xen: xen.clone(), journal, desk: desk::Desk::default() };
+    let guests_to_mend = mender.start();
     let listener = listen(&options.run.join(paths::SOCKET))?;
-    let link = link::Link::start(xen.clone());
-    let server = Arc::new(server::Server::new(options.clone(), xen, journal, link));
+    let link = link::Link::start(xen);
+    let server = Arc::new(server::Server::new(options.clone(), mender, link));
     let ending = Arc::clone(&server);
     let mut signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])

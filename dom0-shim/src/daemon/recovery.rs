@@ -1,66 +1,166 @@
-//! Undoes what a killed daemon left behind: guests suspended, logged, or with grants to the stub.
+//! Undoes what a snapshot left behind: guests suspended, logged, or with grants to the stub. Its
+//! work list is the journal: what a killed daemon left there, and what a snapshot could not undo
+//! itself, such as a request to suspend that the guest may still answer.
+//!
+//! It must never touch a guest that a snapshot is working on, and never resume one that somebody
+//! else asked to suspend.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use privcmd::xenstore;
+use privcmd::{GrantError, xenstore};
 
-use super::guest::{Withdrawn, withdraw_suspend};
+use super::desk::{Claim, Desk};
+use super::guest::{control_node, withdraw_request};
 use super::journal::{Entry, Journal};
 use super::window::Window;
 use super::xen::Xen;
 
-/// How long to wait for a guest that has read a request to suspend, before others are mended too.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a guest that was asked to suspend, and then no more, is watched: it may have read the
+/// request before it was withdrawn. Linux gives itself 20 s to freeze.
+const WATCH: Duration = Duration::from_secs(60);
 
-/// Mends every guest of the journal, each in a thread of its own, so that one that does not answer
-/// keeps none waiting. Returns how many there are.
-pub(super) fn start(xen: &Xen, journal: &Journal) -> usize {
-    let entries = journal.entries();
-    for entry in &entries {
-        let (xen, journal, entry) = (xen.clone(), journal.clone(), entry.clone());
-        std::thread::spawn(move || mend(&xen, &journal, &entry));
-    }
-    entries.len()
+/// How often a watched guest is looked at, which bounds how long it stands still for nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The longest pause between attempts.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// What mending takes.
+#[derive(Clone)]
+pub(super) struct Mender {
+    pub(super) xen: Xen,
+    pub(super) journal: Journal,
+    pub(super) desk: Desk,
 }
 
-fn mend(xen: &Xen, journal: &Journal, entry: &Entry) {
-    let domid = entry.domid;
-    loop {
-        let same = xen.domain_info(domid).ok().flatten().is_some_and(|i| i.uuid == entry.uuid && i.alive());
-        if !same {
-            break;
-        }
-        match mend_once(xen, entry) {
-            Ok(()) => {
-                tracing::warn!(domid, "undid what an interrupted snapshot had left");
-                break;
-            }
-            Err(why) => {
-                tracing::error!(domid, why, "an interrupted snapshot is not undone yet; trying again")
+impl Mender {
+    /// Begins to mend every guest of the journal. All are claimed when this returns, so that no
+    /// snapshot gets in between. Returns how many there are.
+    pub(super) fn start(&self) -> usize {
+        let entries = self.journal.entries();
+        for entry in &entries {
+            if let Some(claim) = self.desk.mend(entry.domid) {
+                self.spawn(entry.domid, claim);
             }
         }
-        std::thread::sleep(Duration::from_secs(1));
+        entries.len()
     }
-    if let Err(e) = journal.remove(domid) {
-        tracing::error!(domid, error = %e.message, "removing a journal entry");
+
+    /// Takes over from a snapshot that has ended, if it left something to undo.
+    pub(super) fn take_over(&self, domid: u16, claim: Claim) {
+        if self.journal.get(domid).is_some() {
+            claim.now_mending();
+            self.spawn(domid, claim);
+        }
+    }
+
+    fn spawn(&self, domid: u16, claim: Claim) {
+        let mender = self.clone();
+        // Each in a thread of its own: one that does not answer keeps no other waiting.
+        std::thread::spawn(move || mender.mend(domid, claim));
+    }
+
+    fn mend(&self, domid: u16, claim: Claim) {
+        let mut claim = Some(claim);
+        let mut pause = Duration::from_millis(500);
+        loop {
+            let Some(mut entry) = self.journal.get(domid) else { return };
+            match self.undo(&mut entry) {
+                Ok(Left::Nothing) => {
+                    tracing::warn!(domid, "undid what an interrupted snapshot had left");
+                    return self.forget(domid);
+                }
+                Ok(Left::Request) => {
+                    drop(claim.take());
+                    return self.watch(&entry);
+                }
+                Err(why) => {
+                    tracing::error!(domid, why, "an interrupted snapshot is not undone yet; trying again")
+                }
+            }
+            drop(claim.take());
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(SLOWEST);
+            claim = self.desk.mend(domid);
+            if claim.is_none() {
+                return; // A new snapshot has the guest, and has read the entry.
+            }
+        }
+    }
+
+    /// Undoes what can be undone at once. The entry keeps what is left.
+    fn undo(&self, entry: &mut Entry) -> Result<Left, String> {
+        let domid = entry.domid;
+        let words = |e: &dyn std::fmt::Display| e.to_string();
+        let info = self.xen.domain_info(domid).map_err(|e| words(&e))?;
+        let Some(info) = info.filter(|i| i.uuid == entry.uuid && !i.dying) else {
+            return Ok(Left::Nothing);
+        };
+        if entry.suspend_asked {
+            let mut store = xenstore::Client::open().map_err(|e| words(&e))?;
+            if info.suspended() {
+                self.xen.resume_fast(domid).map_err(|e| words(&e))?;
+                tracing::warn!(domid, "resumed a guest that an interrupted snapshot had suspended");
+                entry.suspend_asked = false;
+                self.journal.put(entry).map_err(|e| words(&e))?;
+                store.resume(domid).map_err(|e| words(&e))?;
+            } else if info.alive() {
+                withdraw_request(&mut store, domid).map_err(|e| words(&e))?;
+            } else {
+                entry.suspend_asked = false; // It has crashed or powered off.
+            }
+        }
+        if entry.log_dirty {
+            self.xen.log_dirty_disable(domid).map_err(|e| words(&e))?;
+            entry.log_dirty = false;
+        }
+        self.journal.put(entry).map_err(|e| words(&e))?;
+        // Opening the window closes what was left open. A switch of the table's version has
+        // wiped it already.
+        match Window::new(&self.xen, domid, entry.stub) {
+            Ok(_) | Err(GrantError::Version2(_)) => {}
+            Err(e) => return Err(words(&e)),
+        }
+        Ok(if entry.suspend_asked { Left::Request } else { Left::Nothing })
+    }
+
+    /// Waits for a late answer to a request that was withdrawn, and resumes the guest then. Ends
+    /// early when somebody else asks the guest for something: then the answer is theirs.
+    fn watch(&self, entry: &Entry) {
+        let domid = entry.domid;
+        let node = control_node(domid);
+        let until = Instant::now() + WATCH;
+        let mut store = xenstore::Client::open().ok();
+        while Instant::now() < until {
+            let asked = store.as_mut().and_then(|s| s.read(&node).ok().flatten());
+            let Some(claim) = self.desk.mend(domid) else { return };
+            let Some(mut entry) = self.journal.get(domid) else { return };
+            if asked.is_some_and(|request| !request.is_empty()) {
+                tracing::info!(domid, "somebody else asks the guest for something: no longer watched");
+                return self.forget(domid);
+            }
+            let info = self.xen.domain_info(domid).ok().flatten().filter(|i| i.uuid == entry.uuid);
+            if info.is_none_or(|i| !i.alive()) && matches!(self.undo(&mut entry), Ok(Left::Nothing)) {
+                return self.forget(domid);
+            }
+            drop(claim);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if let Some(_claim) = self.desk.mend(domid) {
+            self.forget(domid);
+        }
+    }
+
+    fn forget(&self, domid: u16) {
+        if let Err(e) = self.journal.remove(domid) {
+            tracing::error!(domid, error = %e.message, "removing a journal entry");
+        }
     }
 }
 
-fn mend_once(xen: &Xen, entry: &Entry) -> Result<(), String> {
-    let domid = entry.domid;
-    if entry.suspend_asked {
-        let mut store = xenstore::Client::open().map_err(|e| e.to_string())?;
-        match withdraw_suspend(xen, &mut store, domid, PATIENCE) {
-            Withdrawn::Resumed => store.resume(domid).map_err(|e| e.to_string())?,
-            Withdrawn::Unread | Withdrawn::Gone => {}
-            Withdrawn::Pending => {
-                return Err("the guest has read the request to suspend and does not answer".into());
-            }
-        }
-    }
-    if entry.log_dirty {
-        xen.log_dirty_disable(domid).map_err(|e| e.to_string())?;
-    }
-    // Opening the window closes what was left open.
-    Window::new(xen, domid, entry.stub).map(drop).map_err(|e| e.to_string())
+/// What is left to undo.
+enum Left {
+    Nothing,
+    /// The guest may still answer the request to suspend.
+    Request,
 }

@@ -1,10 +1,9 @@
 //! Serves clients: one request a connection.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,9 +12,11 @@ use store::{ImageId, ImageWriter, MemoryFigures, Meta};
 
 use super::Options;
 use super::allow::{AllowList, Attached};
+use super::desk::{Claim, Desk};
 use super::guest::{Guest, Parts};
 use super::journal::Journal;
-use super::link::{Link, lock};
+use super::link::{Connection, Link, lock};
+use super::recovery::Mender;
 use super::snapshot::{Mailbox, Snapshot};
 use super::xen::Xen;
 use crate::api::{Event, PolicyName, Request};
@@ -33,19 +34,20 @@ pub(super) struct Server {
     options: Options,
     xen: Xen,
     journal: Journal,
+    mender: Mender,
     link: Arc<Link>,
     allowed: Mutex<AllowList>,
-    /// Guests with a snapshot in progress, and, once it has begun, where to cancel it.
-    busy: Mutex<HashMap<u16, Option<Mailbox>>>,
+    desk: Desk,
     /// Held while the stub is launched or destroyed.
     launching: Mutex<()>,
 }
 
 impl Server {
-    /// A server with an empty desk.
-    pub(super) fn new(options: Options, xen: Xen, journal: Journal, link: Arc<Link>) -> Self {
+    /// A server. `mender` has begun with what an earlier daemon left.
+    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
-        Self { options, xen, journal, link, allowed, busy: Mutex::default(), launching: Mutex::default() }
+        let Mender { xen, journal, desk } = mender.clone();
+        Self { options, xen, journal, desk, mender, link, allowed, launching: Mutex::default() }
     }
 
     /// Xen's version, for the log.
@@ -55,13 +57,7 @@ impl Server {
 
     /// Cancels every snapshot and waits until their guests are as they were.
     pub(super) fn stop(&self, timeout: Duration) {
-        let until = Instant::now() + timeout;
-        for mailbox in lock(&self.busy).values().flatten() {
-            mailbox.cancel();
-        }
-        while !lock(&self.busy).is_empty() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.desk.stop(timeout);
     }
 
     /// Serves one client.
@@ -70,8 +66,9 @@ impl Server {
         let request =
             BufReader::new((&client).take(MAX_REQUEST)).read_line(&mut line).map_err(|e| e.to_string());
         let request = request.and_then(|_| serde_json::from_str(&line).map_err(|e| e.to_string()));
+        let teller = Teller::new(&client);
         let result = match request {
-            Ok(request) => self.answer(request, &client),
+            Ok(request) => self.answer(request, &client, &teller),
             Err(e) => Err(Error::new(format!("the request was not understood: {e}"))
                 .hint("Use luthier and luthierd of one release")),
         };
@@ -82,10 +79,10 @@ impl Server {
                 Event::Failed { error }
             }
         };
-        tell(&client, &last);
+        teller.end(last);
     }
 
-    fn answer(&self, request: Request, client: &UnixStream) -> Result<Value> {
+    fn answer(&self, request: Request, client: &UnixStream, teller: &Teller) -> Result<Value> {
         match request {
             Request::Status => self.status(),
             Request::Up { pool } => self.up(pool),
@@ -93,7 +90,7 @@ impl Server {
             Request::Attach { guest } => self.attach(&guest),
             Request::Detach { guest } => self.detach(&guest),
             Request::Snapshot { guest, policy, suspend_timeout } => {
-                self.snapshot(client, &guest, policy, Duration::from_secs(suspend_timeout.into()))
+                self.snapshot(client, teller, &guest, policy, Duration::from_secs(suspend_timeout.into()))
             }
         }
     }
@@ -104,7 +101,7 @@ impl Server {
             Ok(c) => json!({"state": "up", "domid": c.stub, "pool_mib": c.pool_pages / 256}),
             Err(why) => json!({"state": "down", "reason": why.message, "hint": why.hint}),
         };
-        let busy: Vec<u16> = lock(&self.busy).keys().copied().collect();
+        let busy = self.desk.snapshots();
         let guests: Vec<Value> = lock(&self.allowed)
             .entries()
             .iter()
@@ -115,7 +112,12 @@ impl Server {
 
     fn up(&self, pool: Option<u32>) -> Result<Value> {
         let _launching = lock(&self.launching);
-        if self.xen.find_domain(paths::STUB_NAME)?.is_none() {
+        let mut found = self.xen.find_domain(paths::STUB_NAME)?;
+        if let Some(dead) = found.take_if(|stub| !stub.alive()) {
+            tracing::warn!(stub = dead.domid, why = ?dead.shutdown, "removing a stub domain that has crashed");
+            xl::destroy(dead.domid)?;
+        }
+        if found.is_none() {
             if !self.options.stub_config.exists() {
                 return Err(Error::new(format!("{} is missing", self.options.stub_config.display()))
                     .hint("It comes with the project: boot/host/stub.cfg"));
@@ -131,13 +133,13 @@ impl Server {
 
     fn down(&self, force: bool) -> Result<Value> {
         let _launching = lock(&self.launching);
-        let busy = lock(&self.busy).len();
+        let busy = self.desk.snapshots().len();
         if busy > 0 && !force {
             return Err(Error::new(format!("{busy} snapshots are in progress"))
                 .hint("Wait for them, or use --force: they are then given up"));
         }
         match self.xen.find_domain(paths::STUB_NAME)? {
-            Some(stub) => xl::destroy(stub).map(|()| json!({"domid": stub})),
+            Some(stub) => xl::destroy(stub.domid).map(|()| json!({"domid": stub.domid})),
             None => Ok(json!({"domid": null})),
         }
     }
@@ -149,25 +151,7 @@ impl Server {
             return Err(Error::new("the stub domain can't be attached to itself"));
         }
         let info = self.xen.guest(listed.domid)?;
-        match listed.kind() {
-            "pvh" => {}
-            "pv" => {
-                return Err(Error::new(format!("`{name}` is a PV guest: Xen can't log its writes"))
-                    .hint("Use type=\"pvh\" in its configuration; most Linux guests boot unchanged"));
-            }
-            kind => {
-                return Err(Error::new(format!(
-                    "`{name}` is of type {kind}: its device model's state can't be saved yet"
-                ))
-                .hint("Use type=\"pvh\" in its configuration"));
-            }
-        }
-        if listed.has_pci() {
-            return Err(Error::new(format!(
-                "`{name}` has a PCI device passed through: Xen can't log its writes"
-            ))
-            .hint(format!("Detach it first: xl pci-detach {name} BDF")));
-        }
+        check_kind(&listed)?;
         self.xen.check_window(listed.domid)?;
         let entry = Attached { domid: listed.domid, uuid: info.uuid, name };
         lock(&self.allowed).insert(entry.clone())?;
@@ -178,7 +162,7 @@ impl Server {
     fn detach(&self, guest: &str) -> Result<Value> {
         let mut allowed = lock(&self.allowed);
         let entry = allowed.find(guest)?.clone();
-        if lock(&self.busy).contains_key(&entry.domid) {
+        if self.desk.snapshots().contains(&entry.domid) {
             return Err(
                 Error::new(format!("a snapshot of `{guest}` is in progress")).hint("Wait until it has ended")
             );
@@ -195,19 +179,36 @@ impl Server {
     fn snapshot(
         &self,
         client: &UnixStream,
+        teller: &Teller,
         guest: &str,
         policy: PolicyName,
         suspend_timeout: Duration,
     ) -> Result<Value> {
         let began = Instant::now();
         let who = lock(&self.allowed).find(guest)?.clone();
+        let domid = who.domid;
         let connection = self.link.connection()?;
         let info = self.xen.check_attached(&who)?;
-        let busy = self.occupy(&who)?;
-        let config = xl::find(&who.domid.to_string())?.config;
+        let claim = self.desk.snapshot(domid, &who.name)?;
+        let order = Order { who, info, connection, policy, suspend_timeout, began };
+        let result = self.take(client, teller, &claim, order);
+        // Whatever the snapshot could not undo itself.
+        self.mender.take_over(domid, claim);
+        result
+    }
+
+    fn take(&self, client: &UnixStream, teller: &Teller, claim: &Claim, order: Order) -> Result<Value> {
+        let Order { who, info, connection, policy, suspend_timeout, began } = order;
+        let listed = xl::find(&who.domid.to_string())?;
+        // A device may have been attached since.
+        check_kind(&listed)?;
+        let config = listed.config;
         let frames = self.xen.frames(who.domid)?;
         let images = &self.options.images;
-        fs::create_dir_all(images).context(format!("making {}", images.display()))?;
+        fs::create_dir_all(images).map_err(|e| {
+            Error::new(store::Error::from_io("making", images, e).to_string())
+                .hint("Images can be kept elsewhere: luthierd --images DIR")
+        })?;
         let created = SystemTime::now();
         let meta = Meta {
             guest: who.name.clone(),
@@ -223,7 +224,7 @@ impl Server {
         let writer = ImageWriter::create(images, id, meta).context("making the image")?;
         let image = writer.id().to_string();
         let (mailbox, mail) = Mailbox::new(writer)?;
-        busy.cancel_at(&mailbox);
+        claim.cancel_at(&mailbox);
         let guest = Guest::new(Parts {
             xen: self.xen.clone(),
             journal: self.journal.clone(),
@@ -235,45 +236,50 @@ impl Server {
             cancelled: mailbox.cancelled(),
         })?;
         tracing::info!(image, pages = guest.pages(), policy = policy.name(), "snapshot begins");
-        tell(client, &Event::Started { image: image.clone(), pages: guest.pages() });
+        teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
         cancel_on_hang_up(client, &mailbox)?;
         let snapshot = Snapshot { guest, connection, mailbox, mail, policy, began };
-        let result = snapshot.run(&self.link, &mut |event| tell(client, &event));
+        let result = snapshot.run(&self.link, &mut |event| teller.tell(event));
         if result.is_ok() {
             tracing::info!(image, "snapshot committed");
         }
         result
     }
+}
 
-    /// Marks a guest as having a snapshot in progress.
-    fn occupy(&self, guest: &Attached) -> Result<Busy<'_>> {
-        match lock(&self.busy).entry(guest.domid) {
-            Entry::Occupied(_) => Err(Error::new(format!("a snapshot of `{}` is in progress", guest.name))
-                .hint("Wait until it has ended: luthier status")),
-            Entry::Vacant(free) => {
-                free.insert(None);
-                Ok(Busy { busy: &self.busy, domid: guest.domid })
-            }
+/// What [`Server::take`] is to do.
+struct Order {
+    who: Attached,
+    info: privcmd::DomainInfo,
+    connection: Arc<Connection>,
+    policy: PolicyName,
+    suspend_timeout: Duration,
+    began: Instant,
+}
+
+/// Refuses guests whose writes Xen can't log, or whose state is not all ours to record.
+fn check_kind(listed: &xl::Listed) -> Result<()> {
+    let name = listed.name();
+    match listed.kind() {
+        "pvh" => {}
+        "pv" => {
+            return Err(Error::new(format!("`{name}` is a PV guest: Xen can't log its writes"))
+                .hint("Use type=\"pvh\" in its configuration; most Linux guests boot unchanged"));
+        }
+        kind => {
+            return Err(Error::new(format!(
+                "`{name}` is of type {kind}: its device model's state can't be saved yet"
+            ))
+            .hint("Use type=\"pvh\" in its configuration"));
         }
     }
-}
-
-/// A guest with a snapshot in progress; no longer when dropped.
-struct Busy<'a> {
-    busy: &'a Mutex<HashMap<u16, Option<Mailbox>>>,
-    domid: u16,
-}
-
-impl Busy<'_> {
-    fn cancel_at(&self, mailbox: &Mailbox) {
-        lock(self.busy).insert(self.domid, Some(mailbox.clone()));
+    if listed.has_pci() {
+        return Err(Error::new(format!(
+            "`{name}` has a PCI device passed through: Xen can't log its writes"
+        ))
+        .hint(format!("Detach it first: xl pci-detach {name} BDF")));
     }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        lock(self.busy).remove(&self.domid);
-    }
+    Ok(())
 }
 
 /// A client that hangs up wants its snapshot no more.
@@ -295,11 +301,89 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
-/// Writes one event. A client that is gone is noticed elsewhere.
-fn tell(client: &UnixStream, event: &Event) {
-    let mut client = client;
-    if let Ok(mut line) = serde_json::to_vec(event) {
-        line.push(b'\n');
-        let _ = client.write_all(&line);
+/// Tells a client how it goes. A client that does not read (a stopped terminal, a pager) must
+/// never hold up the snapshot, so a thread does the writing, and what finds no room is dropped.
+struct Teller {
+    events: SyncSender<Event>,
+}
+
+/// Events that wait for a slow client.
+const UNREAD: usize = 256;
+
+impl Teller {
+    fn new(client: &UnixStream) -> Self {
+        let (events, unread) = sync_channel::<Event>(UNREAD);
+        if let Ok(mut client) = client.try_clone() {
+            std::thread::spawn(move || {
+                for event in unread {
+                    let Ok(mut line) = serde_json::to_vec(&event) else { continue };
+                    line.push(b'\n');
+                    // A client that is gone is noticed elsewhere.
+                    if client.write_all(&line).is_err() {
+                        break;
+                    }
+                }
+                // Also ends the thread that waits for the client to hang up.
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            });
+        }
+        Self { events }
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    /// The last event, which is never dropped. The client is hung up on when it has read it.
+    fn end(self, last: Event) {
+        let _ = self.events.send(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
+
+    fn listed(kind: &str, pci: Value) -> xl::Listed {
+        xl::Listed { domid: 3, config: json!({"c_info": {"name": "web", "type": kind}, "pcidevs": pci}) }
+    }
+
+    #[test]
+    fn guests_that_cannot_be_tracked_are_refused_with_the_way_out() {
+        check_kind(&listed("pvh", json!([]))).unwrap();
+        check_kind(&listed("pvh", Value::Null)).unwrap();
+        let refused = |listed| check_kind(&listed).unwrap_err();
+        let pci = refused(listed("pvh", json!([{"func": 0, "dev": 2, "bus": 1, "domain": 0}])));
+        assert!(pci.message.contains("`web` has a PCI device"), "{pci}");
+        assert!(pci.hint.unwrap().contains("xl pci-detach web"));
+        for kind in ["pv", "hvm", "unknown"] {
+            let error = refused(listed(kind, json!([])));
+            assert!(error.message.contains("`web`") && error.hint.unwrap().contains("pvh"));
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_up_nothing_and_still_gets_the_end() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let teller = Teller::new(&ours);
+        drop(ours);
+        let progress =
+            api::Progress { round: 1, remaining: 2, sent: 3, dirty_rate: 4, copy_rate: 5, estimate_ms: None };
+        for _ in 0..20_000 {
+            teller.tell(Event::Progress(progress));
+        }
+        let ending = std::thread::spawn(move || teller.end(Event::Done { result: json!("the end") }));
+        let lines: Vec<String> = BufReader::new(theirs).lines().map_while(|l| l.ok()).collect();
+        ending.join().unwrap();
+        assert!(lines.len() < 20_000);
+        assert!(lines.last().unwrap().contains("the end"));
+        assert!(lines.iter().all(|l| serde_json::from_str::<Event>(l).is_ok()));
+    }
+
+    #[test]
+    fn a_uuid_reads_as_people_write_it() {
+        let uuid = [0x0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
+        assert_eq!(uuid_text(&uuid), "0f010203-0405-0607-0809-0a0b0c0d0eff");
     }
 }

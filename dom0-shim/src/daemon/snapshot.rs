@@ -18,6 +18,7 @@ use handoff::{
 use serde_json::{Value, json};
 use store::ImageWriter;
 
+use super::fault;
 use super::guest::Guest;
 use super::link::{Connection, Link, lock};
 use crate::api::{Event, PolicyName};
@@ -28,7 +29,7 @@ use crate::error::{Context, Error, Result};
 const SILENCE_SUSPENDED: Duration = Duration::from_secs(15);
 
 /// The same while the guest runs.
-const SILENCE_RUNNING: Duration = Duration::from_secs(60);
+const SILENCE_RUNNING: Duration = Duration::from_secs(30);
 
 /// What arrives for a snapshot.
 #[derive(Debug)]
@@ -94,6 +95,10 @@ impl Mailbox {
     pub(super) fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
         let _ = self.sender.send(Mail::Cancel);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(Ordering::Relaxed)
     }
 
     /// Set by [`Mailbox::cancel`]: for those that wait and read no mail.
@@ -191,6 +196,7 @@ impl Snapshot {
     /// Takes the snapshot. `tell` passes events on to the client.
     pub(super) fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
         let job = link.enlist(self.mailbox.clone());
+        let connection = Arc::clone(&self.connection);
         let start = ToStub::Start {
             job,
             guest: self.guest.domid(),
@@ -198,12 +204,25 @@ impl Snapshot {
             policy: self.policy.into(),
         };
         let mut rounds = Vec::new();
-        let ended = match self.connection.send(&start, &[]) {
+        let ended = match connection.send(&start, &[]) {
+            // One that ended before we enlisted would leave us waiting.
+            Ok(()) if !link.is_current(&connection) => Err(End::Broken(stub_went())),
             Ok(()) => self.serve(job, &mut rounds, tell),
-            Err(e) => Err(e),
+            Err(e) => Err(End::Broken(e)),
         };
         link.dismiss(job);
+        fault::at("ended");
         let released = self.guest.release();
+        fault::at("released");
+        let ended = ended.map_err(|end| match end {
+            End::Told(why) => why,
+            End::Broken(why) => {
+                // The stub may still think that the snapshot goes on, and its reader may be in the
+                // middle of a page: both end with the connection.
+                connection.close(&why);
+                why
+            }
+        });
         let (writer, failed) = {
             let mut sink = lock(&self.mailbox.shared.sink);
             (sink.writer.take(), sink.failed.take())
@@ -218,7 +237,9 @@ impl Snapshot {
             }
         };
         let writer = writer.ok_or_else(|| Error::new("the image was closed early"))?;
-        self.commit(writer, report, rounds)
+        let committed = self.commit(writer, report, rounds);
+        fault::at("committed");
+        committed
     }
 
     /// Does verbs until the stub has finished.
@@ -227,14 +248,14 @@ impl Snapshot {
         job: Job,
         rounds: &mut Vec<crate::api::Round>,
         tell: &mut dyn FnMut(Event),
-    ) -> Result<handoff::Report> {
+    ) -> std::result::Result<handoff::Report, End> {
         let mut cancelled = false;
         loop {
             match self.mail.recv_timeout(Duration::from_secs(1)) {
                 Ok(Mail::Verb { seq, verb, bulk }) => {
                     let answered = self.execute(job, seq, verb, &bulk);
                     self.mailbox.mark_alive();
-                    answered?;
+                    answered.map_err(End::Broken)?;
                 }
                 Ok(Mail::Round(round)) => {
                     rounds.push(round.into());
@@ -242,28 +263,28 @@ impl Snapshot {
                 }
                 Ok(Mail::Progress(progress)) => tell(Event::Progress(progress.into())),
                 Ok(Mail::Ended(Ok(report))) => return Ok(report),
-                Ok(Mail::Ended(Err(failure))) => return Err(self.describe(failure)),
-                Ok(Mail::Lost) => {
-                    return Err(Error::new("the stub domain went away during the snapshot")
-                        .hint("The guest runs on; no image was made. Start the stub again: luthier up"));
-                }
+                Ok(Mail::Ended(Err(failure))) => return Err(End::Told(self.describe(failure))),
+                Ok(Mail::Lost) => return Err(End::Broken(stub_went())),
                 Ok(Mail::Cancel) if !cancelled => {
                     cancelled = true;
-                    self.connection.send(&ToStub::Cancel { job }, &[])?;
+                    self.connection.send(&ToStub::Cancel { job }, &[]).map_err(End::Broken)?;
                 }
                 Ok(Mail::Cancel) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let limit = if self.guest.is_suspended() { SILENCE_SUSPENDED } else { SILENCE_RUNNING };
                     if self.mailbox.silence() > limit {
-                        let _ = self.connection.send(&ToStub::Cancel { job }, &[]);
-                        return Err(Error::new(format!(
-                            "the stub domain said nothing for {} s; the guest goes on without a snapshot",
-                            limit.as_secs()
-                        ))
-                        .hint("If it stays so: luthier down --force && luthier up"));
+                        return Err(End::Broken(
+                            Error::new(format!(
+                                "the stub domain said nothing for {} s; the guest goes on without a snapshot",
+                                limit.as_secs()
+                            ))
+                            .hint("Is it paused (xl list)? If it does not come back: luthier down --force && luthier up"),
+                        ));
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::new("the snapshot lost its mail")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(End::Broken(Error::new("the snapshot lost its mail")));
+                }
             }
         }
     }
@@ -294,6 +315,7 @@ impl Snapshot {
                 }
                 match guest.window(half, &slots, skip_dirty) {
                     Ok((first_ref, left_out)) => {
+                        fault::at(fault::step_of(verb));
                         return reply(Ok(Outcome::Window { first_ref }), &left_out);
                     }
                     Err(e) => Err(e),
@@ -304,6 +326,7 @@ impl Snapshot {
             Verb::State => guest.state(),
             Verb::Resume => guest.resume(),
         };
+        fault::at(fault::step_of(verb));
         if let Err(e) = &result {
             tracing::warn!(?verb, kind = ?e.kind, detail = %e.detail, "verb failed");
         }
@@ -314,10 +337,16 @@ impl Snapshot {
     fn describe(&mut self, failure: Failure) -> Error {
         let name = self.guest.name().to_owned();
         match failure {
+            // However far it was when the operator called it off.
+            Failure::Verb(VerbError { kind: VerbErrorKind::NoSuspend, .. })
+                if self.mailbox.is_cancelled() =>
+            {
+                self.describe(Failure::Cancelled)
+            }
             Failure::Verb(VerbError { kind, detail }) => {
                 let error = Error::new(detail.as_str());
                 match kind {
-                    VerbErrorKind::GuestGone => error.hint("No image was made."),
+                    VerbErrorKind::GuestGone => error.hint("No image was made"),
                     VerbErrorKind::NoSuspend => error.hint(format!(
                         "The guest runs on. Has it a kernel with Xen support? Is it stuck? `xl console {name}` shows it; --suspend-timeout gives it longer"
                     )),
@@ -328,7 +357,9 @@ impl Snapshot {
                         "The guest runs on. A guest that does this on purpose can't be snapshotted; look into it",
                     ),
                     VerbErrorKind::Resized => error.hint("Try again when the guest's memory size is stable"),
-                    VerbErrorKind::NotAllowed | VerbErrorKind::Hypervisor => error,
+                    VerbErrorKind::NotAllowed | VerbErrorKind::Hypervisor => {
+                        error.hint("The guest runs on; no image was made. luthierd's log may say more")
+                    }
                 }
             }
             // A grant that went bad under the copy: the guest's doing, as the table will show.
@@ -368,6 +399,8 @@ impl Snapshot {
             handoff::Stop::FewDirty => "few-dirty",
             handoff::Stop::TooManyRounds => "too-many-rounds",
             handoff::Stop::TooMuchSent => "too-much-sent",
+            handoff::Stop::FitsPool => "fits-pool",
+            handoff::Stop::NotShrinking => "not-shrinking",
         };
         let mut figures = json!({
             "policy": self.policy.name(),
@@ -393,6 +426,19 @@ impl Snapshot {
         }
         Ok(figures)
     }
+}
+
+/// How a snapshot without an image ended.
+enum End {
+    /// The stub said so, and has forgotten it.
+    Told(Error),
+    /// The connection can't be trusted any more.
+    Broken(Error),
+}
+
+fn stub_went() -> Error {
+    Error::new("the stub domain went away during the snapshot")
+        .hint("The guest runs on; no image was made. Start the stub again: luthier up")
 }
 
 /// Bytes that a folder's files take on the disk: holes cost nothing.

@@ -1,9 +1,14 @@
 //! The window: the top of a guest's grant table, in two halves, through which the stub reads the
 //! pages of the moment and no others.
 
+use std::time::{Duration, Instant};
+
 use handoff::WINDOW_SLOTS;
 use privcmd::grant::{ENTRIES_PER_FRAME, GrantError, Revoked};
 use privcmd::{GrantTable, Hypervisor};
+
+/// How long a copy by the stub may hold a grant that is to be taken back.
+const IN_USE: Duration = Duration::from_millis(500);
 
 /// Grant references in a half.
 const HALF: u32 = WINDOW_SLOTS as u32;
@@ -48,10 +53,22 @@ impl Window {
         Ok(first)
     }
 
-    /// Takes everything back.
+    /// Takes everything back. A grant from which the stub is copying at this moment is free a
+    /// moment later.
     pub(super) fn close(&mut self) {
-        let revoked = self.table.revoke_all();
-        self.note(revoked);
+        let until = Instant::now() + IN_USE;
+        loop {
+            let revoked = self.table.revoke_all();
+            self.spoiled = self.spoiled.saturating_add(revoked.changed);
+            if revoked.in_use == 0 {
+                return;
+            }
+            if Instant::now() >= until {
+                tracing::warn!(count = revoked.in_use, "grants are still in use by the stub domain");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Grants that the guest changed or took back while they were ours.

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use privcmd::{DomainInfo, Hypervisor, xenstore};
+use privcmd::{DomainInfo, Hypervisor, ShutdownReason, xenstore};
 use store::{Extents, XenVersion};
 
 use super::allow::Attached;
@@ -42,32 +42,38 @@ impl Xen {
         XenVersion { major, minor }
     }
 
-    /// A domain that exists, is not going away, and is HVM or PVH.
+    /// A domain that exists and is not going away. It may be suspended.
     pub(super) fn guest(&self, domid: u16) -> Result<DomainInfo> {
         match self.domain_info(domid).context(format!("looking at domain {domid}"))? {
-            Some(info) if !info.alive() => Err(Error::new(format!("domain {domid} is shutting down"))),
-            Some(info) => Ok(info),
+            Some(info) if info.dying => Err(Error::new(format!("domain {domid} is being destroyed"))),
+            Some(info) if info.alive() || info.suspended() => Ok(info),
+            Some(info) if info.shutdown == Some(ShutdownReason::Crash) => {
+                Err(Error::new(format!("domain {domid} has crashed")))
+            }
+            Some(_) => Err(Error::new(format!("domain {domid} has shut down"))),
             None => Err(Error::new(format!("domain {domid} does not exist"))),
         }
     }
 
     /// The guest that was attached, if it still is that one.
     pub(super) fn check_attached(&self, guest: &Attached) -> Result<DomainInfo> {
-        match self.guest(guest.domid) {
-            Ok(info) if info.uuid == guest.uuid => Ok(info),
+        match self.domain_info(guest.domid).context(format!("looking at domain {}", guest.domid))? {
+            Some(info) if info.uuid == guest.uuid => {
+                self.guest(guest.domid).map_err(|e| Error::new(format!("`{}`: {}", guest.name, e.message)))
+            }
             _ => Err(Error::new(format!("`{}` is no longer the guest that was attached", guest.name))
                 .hint(format!("If it was started again: luthier attach {}", guest.name))),
         }
     }
 
-    /// A domain by its name in xenstore.
-    pub(super) fn find_domain(&self, name: &str) -> Result<Option<u16>> {
+    /// A domain by its name in xenstore. One that is being destroyed counts no more; one that has
+    /// crashed does.
+    pub(super) fn find_domain(&self, name: &str) -> Result<Option<DomainInfo>> {
         let mut store = xenstore::Client::open().context("opening xenstore")?;
         let domains = self.domains().context("listing the domains")?;
-        let found = domains.iter().filter(|d| d.alive() && d.domid != 0).find(|d| {
+        Ok(domains.into_iter().filter(|d| !d.dying && d.domid != 0).find(|d| {
             store.read(&format!("/local/domain/{}/name", d.domid)).is_ok_and(|n| n.as_deref() == Some(name))
-        });
-        Ok(found.map(|d| d.domid))
+        }))
     }
 
     /// The guest's populated frames.

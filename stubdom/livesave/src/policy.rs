@@ -213,6 +213,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "live save".parse::<AnyPolicy>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown policy; choose one of: live-save xen-save");
+        assert_eq!(error.to_string(), "unknown policy; choose one of: live-save pool-fit xen-save");
     }
 }
