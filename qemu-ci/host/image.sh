@@ -102,7 +102,9 @@ stage_dom0() {
     cp "$root/usr/lib/modules/$kver"/modules.builtin* "$stage/usr/lib/modules/$kver/"
     /sbin/depmod -b "$stage" "$kver"
     install -m 755 "$LAB_DIR/dom0/init" "$stage/init"
-    install -m 755 "$LAB_DIR/dom0/mkguest" "$stage/usr/bin/mkguest"
+    for tool in mkguest onhost serve-host; do
+        install -m 755 "$LAB_DIR/dom0/$tool" "$stage/usr/bin/$tool"
+    done
     install -m 755 "$LAB_DIR/dom0/vif-bridge" "$stage/etc/xen/scripts/vif-bridge"
     touch "$stage/etc/xen/xl.conf"
     echo 'root:x:0:0:root:/:/bin/sh' >"$stage/etc/passwd"

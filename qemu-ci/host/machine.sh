@@ -11,10 +11,23 @@
 LAB_CPU=qemu64,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand,+x2apic,+invtsc
 
 qemu_pids=()
+# Also what takes space: a run's logs stay, its initrd and disks don't.
 stop_hosts() {
     local pid
-    for pid in ${qemu_pids[@]+"${qemu_pids[@]}"}; do kill -KILL "$pid" 2>/dev/null; done
+    for pid in ${qemu_pids[@]+"${qemu_pids[@]}"}; do
+        kill -KILL "$pid" && wait "$pid" # wait: bash would tell of the killed job itself
+    done 2>/dev/null
     qemu_pids=()
+    rm -f "$run_dir"/{initrd,disk-*}
+}
+
+# Removes the same of runs that were killed outright.
+sweep_dead_runs() {
+    local file
+    for file in "$REPO"/target/lab/*/{initrd,disk-*}; do
+        [ -e "$file" ] || continue
+        kill -0 "$(basename "$(dirname "$file")" | sed 's/.*-//')" 2>/dev/null || rm -f "$file"
+    done
 }
 
 # Words that join host $1 to the network of all $hosts hosts.
@@ -55,10 +68,11 @@ show_end_of_logs() {
 
 # Boots the hosts, waits for host 0, collects its files; exits with the script's status.
 run_hosts() {
-    local id host status tee_pid watchdog
+    local id host watchdog
     id=$(date -u +%Y%m%d-%H%M%S)-$$
     run_dir=$REPO/target/lab/$id
     net_port=$((20000 + $$ % 20000 / 8 * 8))
+    sweep_dead_runs
     mkdir -p "$run_dir/overlay" "$run_dir/out" || exit 125
     [ "$build" = no ] || build_project
     stage_overlay "$run_dir/overlay"
@@ -79,16 +93,11 @@ run_hosts() {
         qemu_pids+=($!)
     done
     local main=${qemu_pids[-1]}
-    (
-        sleep "$timeout" &
-        trap 'kill $!' TERM
-        wait && touch "$run_dir/timed-out" && kill -KILL "$main"
-    ) 2>/dev/null &
+    setpriv --pdeathsig KILL bash -c 'sleep "$1"; touch "$2/timed-out"; kill -KILL "$3"' \
+        watchdog "$timeout" "$run_dir" "$main" >/dev/null 2>&1 &
     watchdog=$!
-    wait "$main"
+    wait "$main" 2>/dev/null
     kill "$watchdog" 2>/dev/null
-    stop_hosts
-    rm -f "$run_dir/initrd"
     finish_run
 }
 
@@ -108,7 +117,6 @@ finish_run() {
             status=125
         fi
     fi
-    rm -f "$run_dir"/disk-*
     if [ "$keep" = yes ] || [ "$status" != 0 ]; then say "logs in $run_dir"; fi
     exit "$status"
 }
