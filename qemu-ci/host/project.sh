@@ -28,7 +28,7 @@ build_project() {
     build_deaf || die "the deaf guest does not build"
     build_static -p guest || say "warning: the guest does not build; the last one is used"
     [ "$bare" = no ] || return 0
-    build_static -p dom0-shim -p privcmd --bins --example grants || say "warning: dom0-shim does not build"
+    build_static -p dom0-shim -p privcmd --bins --example grants --example measure --example meddle || say "warning: dom0-shim does not build"
     quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
         say "warning: the stub domain does not build"
 }
@@ -60,6 +60,8 @@ stage_overlay() {
         install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"
         install_if_there "$built/luthier" "$stage/usr/sbin/luthier"
         install_if_there "$built/examples/grants" "$stage/usr/bin/grants"
+        install_if_there "$built/examples/measure" "$stage/usr/bin/measure"
+        install_if_there "$built/examples/meddle" "$stage/usr/bin/meddle"
         install_if_there "$TARGET_DIR/kernel/stubdom" "$stage/usr/lib/luthier/stubdom"
     fi
     install -m 755 "$script" "$stage/lab/script"

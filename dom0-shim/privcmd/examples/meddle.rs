@@ -1,0 +1,104 @@
+//! Does to a guest what a snapshot must survive, and looks at what it must not leave behind. For
+//! the lab's scenarios:
+//!
+//! - `meddle count DOMID READER`: how many entries of the guest's grant table let READER in
+//! - `meddle revoke DOMID READER`: waits for entries seeded for READER and clears them, as a
+//!   hostile guest could do to its own table
+//! - `meddle replace DOMID READER`: the same, and puts grants to Dom0 in their places
+//! - `meddle clear DOMID READER`: clears what READER was let into in the upper half of the table
+//! - `meddle log DOMID SECONDS`: owns the log of the guest's writes for a while
+//! - `meddle unlogged DOMID`: fails if somebody logs the guest's writes
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use privcmd::{DomId, GrantTable, Hypervisor};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// How long to wait for a snapshot to open its window.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<DomId>().ok());
+    let outcome = match (args.first().map(String::as_str), number(1), number(2)) {
+        (Some("count"), Some(domid), Some(reader)) => count(domid, reader),
+        (Some("revoke"), Some(domid), Some(reader)) => spoil(domid, reader, false),
+        (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, true),
+        (Some("clear"), Some(domid), Some(reader)) => clear(domid, reader),
+        (Some("log"), Some(domid), Some(seconds)) => log(domid, seconds),
+        (Some("unlogged"), Some(domid), _) => unlogged(domid),
+        _ => {
+            Err("usage: meddle count|revoke|replace|clear DOMID READER | log DOMID SECONDS | unlogged DOMID"
+                .into())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("meddle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn count(domid: DomId, reader: DomId) -> Outcome {
+    let table = GrantTable::map_existing(&Hypervisor::open()?, domid)?;
+    println!("{}", table.entries().filter(|(_, e)| e.permits_access() && e.domid == reader).count());
+    Ok(())
+}
+
+fn upper_half(xen: &Hypervisor, domid: DomId) -> Result<GrantTable, Box<dyn std::error::Error>> {
+    let half = xen.grant_limits(domid)?.max_frames / 2;
+    Ok(GrantTable::map_top(xen, domid, half)?)
+}
+
+fn spoil(domid: DomId, reader: DomId, replace: bool) -> Outcome {
+    let xen = Hypervisor::open()?;
+    let mut table = upper_half(&xen, domid)?;
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let seeded: Vec<u32> = table
+            .entries()
+            .filter(|(_, e)| e.permits_access() && e.domid == reader)
+            .map(|(index, _)| index)
+            .collect();
+        if table.adopt(table.references(), reader) == 0 {
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        }
+        let gone = table.revoke_all().revoked;
+        if replace {
+            for index in seeded {
+                // One that was in use is still there.
+                let _ = table.seed(index, 1, 0);
+            }
+        }
+        println!("{gone} entries spoiled");
+        return Ok(());
+    }
+    Err("no entry was seeded".into())
+}
+
+fn clear(domid: DomId, reader: DomId) -> Outcome {
+    let xen = Hypervisor::open()?;
+    let mut table = upper_half(&xen, domid)?;
+    table.adopt(table.references(), reader);
+    println!("{:?}", table.revoke_all());
+    Ok(())
+}
+
+fn log(domid: DomId, seconds: u16) -> Outcome {
+    let xen = Hypervisor::open()?;
+    xen.log_dirty_enable(domid)?;
+    println!("owned");
+    std::thread::sleep(Duration::from_secs(seconds.into()));
+    Ok(xen.log_dirty_disable(domid)?)
+}
+
+fn unlogged(domid: DomId) -> Outcome {
+    let xen = Hypervisor::open()?;
+    xen.log_dirty_enable(domid)?;
+    Ok(xen.log_dirty_disable(domid)?)
+}
