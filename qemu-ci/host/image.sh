@@ -116,7 +116,7 @@ stage_python() {
     local root=$1 stage=$2 python=$3 lib=usr/lib/$3
     mkdir -p "$stage/$lib/lib-dynload"
     (
-        cd "$root/$lib"
+        cd "$root/$lib" || exit 1
         cp -r ./*.py collections encodings importlib re json "$stage/$lib/"
         rm -rf "$stage/$lib"/encodings/cp[0-9]* "$stage/$lib"/encodings/mac_* \
             "$stage/$lib"/encodings/iso* "$stage/$lib"/{pydoc,turtle,_pydecimal}.py

@@ -62,7 +62,7 @@ start_host() {
 
 show_end_of_logs() {
     say "the last lines of $run_dir/xen-0.log:"
-    tail -n "${1:-40}" "$run_dir/xen-0.log" 2>/dev/null | tr -d '\r' | cat -v >&2
+    tail -n 40 "$run_dir/xen-0.log" 2>/dev/null | tr -d '\r' | cat -v >&2
     [ ! -s "$run_dir/qemu-0.log" ] || cat "$run_dir/qemu-0.log" >&2
 }
 

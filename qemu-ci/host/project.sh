@@ -63,6 +63,7 @@ stage_overlay() {
         install_if_there "$built/examples/measure" "$stage/usr/bin/measure"
         install_if_there "$built/examples/meddle" "$stage/usr/bin/meddle"
         install_if_there "$TARGET_DIR/kernel/stubdom" "$stage/usr/lib/luthier/stubdom"
+        install -D -m 644 "$REPO/boot/host/stub.cfg" "$stage/etc/luthier/stub.cfg"
     fi
     install -m 755 "$script" "$stage/lab/script"
     for path in ${add[@]+"${add[@]}"}; do

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs one bench in Dom0: /add/bench names it. What it measures is left in /out/samples, a line
+# `case subject metric value` for each sample.
+fail() {
+    echo "bench: $*" >&2
+    tail -n 20 /tmp/luthierd.log >&2
+    exit 1
+}
+
+# json_number OBJECT KEY: the number of a key of a flat object.
+json_number() { echo "$1" | sed -n "s/.*\"$2\":\(-\{0,1\}[0-9.]*\).*/\1/p"; }
+
+# start_guest NAME MEM_MIB VCPUS [WORDS]: sets `domid`.
+start_guest() {
+    mkguest "$@" >/tmp/guest.cfg && xl -f create -q /tmp/guest.cfg || fail "guest $1 does not start"
+    domid=$(xl domid "$1")
+}
+
+STORE=/var/lib/luthier/images
+mkdir -p $STORE /out
+luthierd >/tmp/luthierd.log 2>&1 &
+for _ in 1 2 3 4 5 6 7 8 9 10; do luthier status >/dev/null 2>&1 && break; sleep 1; done
+luthier up || fail "no stub domain"
+. "/add/benches/$(cat /add/bench).sh"

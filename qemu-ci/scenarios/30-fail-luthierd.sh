@@ -1,0 +1,92 @@
+# luthierd is killed at every step and at random moments, and started again as systemd would:
+# the guest runs, nothing is left, and the next snapshot works. Clients that go, daemons that
+# stop, and requests that make no sense.
+# time limit: 400 s
+. /add/scenarios/luthier.sh
+. /add/scenarios/failures.sh
+
+refuses "luthierd can't be reached" luthier status
+start_luthier
+start_guest g1 224 1 rate=20 rewrite_mib=8 rewrite_rate=500
+refuses 'is not attached' luthier snapshot g1
+refuses 'there is no domain .g2.' luthier attach g2
+attach g1
+refuses 'no stub domain is running' luthier snapshot g1
+start_stub
+refuses "can't be attached" luthier attach luthier-stub
+
+for at in log-dirty-on window clean asked suspend clean-last state resume log-dirty-off revoke \
+    ended released; do
+    fault kill $at
+    start_snapshot g1
+    ended 'luthierd went away'
+    case $at in
+    suspend | clean-last | state)
+        is_suspended g1 || fail "killed at $at, g1 should stand still: $(state g1)"
+        ;;
+    esac
+    restart_luthier
+    survived g1 0 "killed at $at"
+    await_stub
+done
+fault kill committed
+start_snapshot g1
+ended 'luthierd went away'
+restart_luthier
+survived g1 1 "killed when the image was there"
+await_stub
+run luthier verify "$(ls "$STORE")"
+drop_images
+
+for moment in 0.4 1.0 1.7; do
+    start_snapshot g1
+    sleep $moment
+    kill -9 "$LUTHIERD"
+    wait $SNAPSHOT && drop_images
+    restart_luthier
+    survived g1 0 "killed after $moment s"
+    await_stub
+done
+
+# A client that goes, by Ctrl-C or otherwise, wants no snapshot; nor does a daemon that stops.
+for signal in INT KILL; do
+    fault hold suspend
+    start_snapshot g1
+    held suspend
+    kill -$signal $SNAPSHOT
+    wait $SNAPSHOT
+    sleep 0.3
+    no_fault
+    survived g1 0 "the client ended by SIG$signal while the guest was suspended"
+done
+fault hold clean
+start_snapshot g1
+held clean
+refuses 'a snapshot of `g1` is in progress' luthier snapshot g1
+refuses 'a snapshot of `g1` is in progress' luthier detach g1
+refuses 'in progress' luthier down
+kill -TERM "$LUTHIERD"
+sleep 0.3
+no_fault
+ended 'cancelled'
+wait "$LUTHIERD" || fail "luthierd ended with $?"
+start_luthier
+survived g1 0 "luthierd stopped by SIGTERM"
+await_stub
+
+# A client that stands still keeps nobody waiting: the guest runs again before it does.
+fault hold suspend
+start_snapshot g1
+held suspend
+kill -STOP $SNAPSHOT
+no_fault
+await 60 "image" test -e "$STORE"/g1@*Z
+kill -CONT $SNAPSHOT
+wait $SNAPSHOT || fail "a client that was stopped for a while: $(cat snapshot.err)"
+drop_images
+
+echo 'nobody:x:65534:65534:nobody:/:/bin/sh' >>/etc/passwd
+refuses 'Only root' su nobody -s /bin/sh -c 'luthier status'
+refuses 'needs root' su nobody -s /bin/sh -c 'luthierd 2>&1 | sed "s/^luthierd:/luthier:/" >&2; exit 1'
+refuses 'another luthierd is running' sh -c 'luthierd 2>&1 | sed "s/^luthierd:/luthier:/" >&2; exit 1'
+works g1
