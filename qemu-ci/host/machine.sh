@@ -48,8 +48,8 @@ start_host() {
     local host=$1 boot=$LAB_CACHE/$xen/boot
     # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
     # shellcheck disable=SC2046 # words
-    exec setpriv --pdeathsig KILL ${LUTHIER_LAB_QEMU:-qemu-system-x86_64} \
-        -machine q35 -cpu "$LAB_CPU" -accel ${LUTHIER_LAB_ACCEL:-tcg,thread=multi} -smp "$cpus" -m "$mem" \
+    exec setpriv --pdeathsig KILL "${QEMU[@]}" \
+        -machine q35 -cpu "$LAB_CPU" -accel tcg,thread=multi -smp "$cpus" -m "$mem" \
         -kernel "$boot/xen" \
         -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
         -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$xen $dom0_words,$run_dir/initrd" \

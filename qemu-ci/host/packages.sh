@@ -5,8 +5,7 @@
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR.
 
 # What the machine itself needs: "command package" a line.
-LAB_TOOLS='qemu-system-x86_64 qemu-system-x86
-cpio cpio
+LAB_TOOLS='cpio cpio
 xz xz-utils
 zstd zstd
 depmod kmod
@@ -68,18 +67,18 @@ debian_keyring() {
     cp $keys/debian-archive-keyring.gpg "$1"
 }
 
-# Unpacks the packages of release $1 into $LAB_CACHE/$1/root, once.
-fetch_release() {
-    local xen=$1 suite dir
-    suite=$(release_suite "$xen")
-    dir=$LAB_CACHE/$xen
+# fetch_packages DIR SUITE PACKAGE...: unpacks the packages and all that they depend on into
+# DIR/root, once. Whoever comes second waits and finds them there.
+fetch_packages() {
+    local dir=$1 suite=$2 link deb
+    shift 2
     mkdir -p "$dir"
     (
         flock 9
         [ -e "$dir/root/.complete" ] && exit 0
-        say "fetching Xen $xen and its kernel from Debian ($suite)"
+        say "fetching $1 and what it needs from Debian ($suite)"
         rm -rf "$dir/apt" "$dir/root"
-        mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial" "$dir/root"
+        mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"
         debian_keyring "$dir/apt/debian.gpg"
         : >"$dir/apt/status" # nothing is installed: apt resolves the whole closure
         echo "deb [signed-by=$dir/apt/debian.gpg] $(debian_mirror) $suite main" \
@@ -94,9 +93,7 @@ fetch_release() {
         }
         {
             apt_private update &&
-                # shellcheck disable=SC2046 # a list of words
-                apt_private install -y --no-install-recommends --download-only \
-                    $(release_packages "$xen")
+                apt_private install -y --no-install-recommends --download-only "$@"
         } >"$dir/fetch.log" 2>&1 || { tail -n 20 "$dir/fetch.log" >&2; exit 1; }
         # All that a merged /usr wants, whichever layout the packages have.
         mkdir -p "$dir/root/usr/"{bin,sbin,lib,lib64}
@@ -109,5 +106,29 @@ fetch_release() {
         done
         rm -rf "$dir/apt/cache" "$dir/apt/lists"
         touch "$dir/root/.complete"
-    ) 9>"$dir/lock" || die "could not fetch the packages of Xen $xen"
+    ) 9>"$dir/lock" || die "could not fetch $1 from Debian ($suite)"
+}
+
+# The packages of Xen release $1, in $LAB_CACHE/$1/root.
+fetch_release() {
+    local suite
+    suite=$(release_suite "$1") || exit 125
+    # shellcheck disable=SC2046 # a list of words
+    fetch_packages "$LAB_CACHE/$1" "$suite" $(release_packages "$1")
+}
+
+# Sets QEMU to the command that runs the lab's hosts. It must be Debian 12's 7.2: on 10.0 and
+# 11.1 (Debian 13 and later) Xen boots and PVH guests end at once. Where the machine has
+# another one, or none, Debian 12's is unpacked into the cache and run from there.
+find_qemu() {
+    local root=$LAB_CACHE/qemu/root
+    QEMU=(qemu-system-x86_64)
+    if [ -z "${LUTHIER_LAB_OWN_QEMU:-}" ] &&
+        qemu-system-x86_64 --version 2>/dev/null | grep -q 'version 7\.2'; then
+        return
+    fi
+    fetch_packages "$LAB_CACHE/qemu" bookworm qemu-system-x86
+    export QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu
+    QEMU=("$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
+        "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios")
 }
