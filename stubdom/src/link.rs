@@ -10,7 +10,8 @@ use core::time::Duration;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
-use handoff::{BITMAP_CHUNK, Failure, HEADER_LEN, Header, Hello, MAX_BODY, Outcome, ToShim, ToStub};
+use handoff::{BITMAP_CHUNK, Failure, HEADER_LEN, Header, Hello, MAX_BODY, Outcome, PAGES_PER_MESSAGE};
+use handoff::{ToShim, ToStub};
 use log::{error, info, warn};
 use xen::executor::Spawner;
 use xen::page::PagePool;
@@ -203,7 +204,7 @@ impl Link {
         let head = handoff::encode(message, len, &mut buf)
             .map_err(|_| LinkError::Nonsense("nothing: ours is too long"))?;
         // The most pieces are a full message of pages: head, entries and contents.
-        let mut slices: heapless::Vec<&[u8], 40> = heapless::Vec::new();
+        let mut slices: heapless::Vec<&[u8], { PAGES_PER_MESSAGE + 2 }> = heapless::Vec::new();
         let _ = slices.push(head);
         if slices.extend_from_slice(bulk).is_err() {
             return Err(LinkError::Nonsense("nothing: ours has too many pieces"));

@@ -6,8 +6,9 @@ use crate::wire::WireError;
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
 
-/// The most pages in one message.
-pub const PAGES_PER_MESSAGE: usize = 32;
+/// The most pages in one message: half of a ring of 1 MiB. Each message wakes its reader once, and
+/// a wake-up costs two switches of domains, so messages are large.
+pub const PAGES_PER_MESSAGE: usize = 128;
 
 /// Bytes of a [`PageEntry`] on the wire.
 pub const PAGE_ENTRY_LEN: usize = 16;
