@@ -41,12 +41,11 @@ equal() { [ "$1" = "$2" ] || fail "$3: '$1' is not '$2'"; }
 
 # await SECONDS WHAT COMMAND...: waits until the command succeeds.
 await() {
-    local left=$(($1 * 5)) what=$2 seconds=$1
+    local end=$(($(date +%s) + $1)) what=$2 seconds=$1
     shift 2
     until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || fail "no $what after $seconds s"
-        sleep 0.2
+        [ "$(date +%s)" -lt $end ] || fail "no $what after $seconds s"
+        sleep 0.3
     done
 }
 

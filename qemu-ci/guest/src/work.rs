@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often threads with a rate look how much they have to do.
-const TICK: Duration = Duration::from_millis(10);
+/// How often threads with a rate look how much they have to do. Each look is an exit to Xen or
+/// two, which cost much in emulation.
+const TICK: Duration = Duration::from_millis(25);
 
 static REWRITTEN: AtomicU64 = AtomicU64::new(0);
 static CHECKED: AtomicU64 = AtomicU64::new(0);
