@@ -40,6 +40,28 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<store::Error> for Error {
+    /// The store's words; most say what to do themselves.
+    fn from(e: store::Error) -> Self {
+        use store::Error as E;
+        let hint = match &e {
+            E::Damaged { .. } | E::MissingRecord(_) | E::BadRecord { .. } => {
+                Some("It can't be restored as it is: use another image (luthier list) or a copy of this one")
+            }
+            E::Malformed { .. } => Some("`luthier list` shows the images that there are"),
+            E::Stream { .. } | E::Unsupported { .. } => {
+                Some("`luthier import` reads what stock `xl save` wrote")
+            }
+            _ => None,
+        };
+        let error = Self::new(e.to_string());
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 /// Says what was being done when a lower layer failed.
 pub trait Context<T> {
     /// Puts `doing` before the lower layer's message.

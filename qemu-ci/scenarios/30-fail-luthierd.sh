@@ -15,13 +15,12 @@ refuses 'no stub domain is running' luthier snapshot g1
 start_stub
 refuses "can't be attached" luthier attach luthier-stub
 
-for at in log-dirty-on window clean asked suspend clean-last state resume log-dirty-off revoke \
-    ended released; do
+for at in log-dirty-on window clean asked suspend state resume log-dirty-off released; do
     fault kill $at
     start_snapshot g1
     ended 'luthierd went away'
     case $at in
-    suspend | clean-last | state)
+    suspend | state)
         is_suspended g1 || fail "killed at $at, g1 should stand still: $(state g1)"
         ;;
     esac
@@ -38,7 +37,7 @@ await_stub
 run luthier verify "$(ls "$STORE")"
 drop_images
 
-for moment in 0.4 1.0 1.7; do
+for moment in 0.6 1.5; do
     start_snapshot g1
     sleep $moment
     kill -9 "$LUTHIERD"
@@ -48,17 +47,16 @@ for moment in 0.4 1.0 1.7; do
     await_stub
 done
 
-# A client that goes, by Ctrl-C or otherwise, wants no snapshot; nor does a daemon that stops.
-for signal in INT KILL; do
-    fault hold suspend
-    start_snapshot g1
-    held suspend
-    kill -$signal $SNAPSHOT
-    wait $SNAPSHOT
-    sleep 0.3
-    no_fault
-    survived g1 0 "the client ended by SIG$signal while the guest was suspended"
-done
+# A client that goes wants no snapshot; nor does a daemon that stops. (Ctrl-C is a signal that
+# the shell has its background jobs ignore.)
+fault hold suspend
+start_snapshot g1
+held suspend
+kill -TERM $SNAPSHOT
+wait $SNAPSHOT
+sleep 0.3
+no_fault
+survived g1 0 "the client ended while the guest was suspended"
 fault hold clean
 start_snapshot g1
 held clean

@@ -7,12 +7,15 @@
 //! - `meddle replace DOMID READER`: the same, and puts grants to Dom0 in their places
 //! - `meddle clear DOMID READER`: clears what READER was let into in the upper half of the table
 //! - `meddle log DOMID SECONDS`: owns the log of the guest's writes for a while
+//! - `meddle unlog DOMID`: ends whoever's log of the guest's writes
+//! - `meddle stall DOMID`: has a paused guest read a request in its control node, and pauses it
+//!   again before it can answer
 //! - `meddle unlogged DOMID`: fails if somebody logs the guest's writes
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use privcmd::{DomId, GrantTable, Hypervisor};
+use privcmd::{DomId, GrantTable, Hypervisor, xenstore};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -28,9 +31,11 @@ fn main() -> ExitCode {
         (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, true),
         (Some("clear"), Some(domid), Some(reader)) => clear(domid, reader),
         (Some("log"), Some(domid), Some(seconds)) => log(domid, seconds),
+        (Some("unlog"), Some(domid), _) => unlog(domid),
+        (Some("stall"), Some(domid), _) => stall(domid),
         (Some("unlogged"), Some(domid), _) => unlogged(domid),
         _ => {
-            Err("usage: meddle count|revoke|replace|clear DOMID READER | log DOMID SECONDS | unlogged DOMID"
+            Err("usage: meddle count|revoke|replace|clear DOMID READER | log DOMID SECONDS | unlog|stall|unlogged DOMID"
                 .into())
         }
     };
@@ -101,4 +106,23 @@ fn unlogged(domid: DomId) -> Outcome {
     let xen = Hypervisor::open()?;
     xen.log_dirty_enable(domid)?;
     Ok(xen.log_dirty_disable(domid)?)
+}
+
+fn unlog(domid: DomId) -> Outcome {
+    Ok(Hypervisor::open()?.log_dirty_disable(domid)?)
+}
+
+fn stall(domid: DomId) -> Outcome {
+    let xen = Hypervisor::open()?;
+    let mut store = xenstore::Client::open()?;
+    let node = format!("/local/domain/{domid}/control/shutdown");
+    let until = Instant::now() + PATIENCE;
+    xen.unpause(domid)?;
+    while store.read(&node)?.is_some_and(|request| !request.is_empty()) {
+        if Instant::now() >= until {
+            return Err("the guest does not read the request".into());
+        }
+    }
+    xen.pause(domid)?;
+    if xen.domain(domid)?.suspended() { Err("the guest was too quick".into()) } else { Ok(()) }
 }

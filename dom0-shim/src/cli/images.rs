@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 
 /// Opens an image by name or path.
 pub(super) fn open(cli: &Cli, image: &str) -> Result<Image> {
-    Image::open(&path(cli, image)).map_err(|e| Error::new(e.to_string()))
+    Image::open(&path(cli, image)).map_err(Error::from)
 }
 
 fn path(cli: &Cli, image: &str) -> PathBuf {
@@ -39,7 +39,7 @@ pub(super) fn verify_all(image: &Image) -> Result<store::Verified> {
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    verified.map_err(|e| Error::new(e.to_string()))
+    verified.map_err(Error::from)
 }
 
 /// `luthier list`
@@ -149,19 +149,17 @@ pub(super) fn export(cli: &Cli, image: &str, name: Option<&str>, output: &Path) 
     let image = open(cli, image)?;
     let options = options(name)?;
     if output == Path::new("-") {
-        store::export_xl(&image, std::io::stdout().lock(), options).map_err(|e| Error::new(e.to_string()))?;
+        store::export_xl(&image, std::io::stdout().lock(), options).map_err(Error::from)?;
         return Ok(());
     }
     let file = File::create_new(output).context(format!("making {}", output.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    let written = store::export_xl(&image, &mut out, options)
-        .map_err(|e| Error::new(e.to_string()))
-        .and_then(|exported| {
-            out.flush()
-                .and_then(|()| out.get_ref().sync_all())
-                .context(format!("writing {}", output.display()))?;
-            Ok(exported)
-        });
+    let written = store::export_xl(&image, &mut out, options).map_err(Error::from).and_then(|exported| {
+        out.flush()
+            .and_then(|()| out.get_ref().sync_all())
+            .context(format!("writing {}", output.display()))?;
+        Ok(exported)
+    });
     if let Err(e) = written {
         // Half a stream must not look like one.
         let _ = fs::remove_file(output);
@@ -200,8 +198,7 @@ fn new_uuid() -> Result<String> {
 pub(super) fn import(cli: &Cli, file: &Path) -> Result<()> {
     fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
     let input = File::open(file).context(format!("opening {}", file.display()))?;
-    let image = store::import_xl(&cli.images, input, ImportOptions::default())
-        .map_err(|e| Error::new(e.to_string()))?;
+    let image = store::import_xl(&cli.images, input, ImportOptions::default()).map_err(Error::from)?;
     if cli.json {
         print::json_line(
             &json!({"image": image.manifest().id, "path": image.path(), "pages": image.manifest().pages}),
@@ -215,7 +212,7 @@ pub(super) fn import(cli: &Cli, file: &Path) -> Result<()> {
 /// `luthier rm`
 pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
     for image in images {
-        store::remove(&path(cli, image)).map_err(|e| Error::new(e.to_string()))?;
+        store::remove(&path(cli, image)).map_err(Error::from)?;
         if cli.json {
             print::json_line(&json!({"removed": image}));
         } else {

@@ -21,7 +21,7 @@ pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> R
     let options = images::options(name)?;
     xl::restore(paused, |pipe| {
         let mut out = BufWriter::with_capacity(1 << 20, pipe);
-        store::export_xl(&image, &mut out, options).map_err(|e| Error::new(e.to_string()))?;
+        store::export_xl(&image, &mut out, options).map_err(Error::from)?;
         out.flush().map_err(|e| Error::new(format!("writing to xl restore: {e}")))
     })?;
     let domid = xl::find(&target)?.domid;

@@ -214,7 +214,8 @@ impl Guest {
         self.look()
     }
 
-    fn look(&self) -> Verdict<privcmd::DomainInfo> {
+    /// As [`Guest::check`], and does nothing.
+    pub(super) fn look(&self) -> Verdict<privcmd::DomainInfo> {
         let gone =
             |how| refuse(VerbErrorKind::GuestGone, format!("`{}` {how} during the snapshot", self.who.name));
         match self.xen.domain_info(self.who.domid).map_err(of_xen)? {

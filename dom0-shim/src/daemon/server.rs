@@ -148,7 +148,8 @@ impl Server {
         let listed = xl::find(guest)?;
         let name = listed.name().to_owned();
         if name == paths::STUB_NAME {
-            return Err(Error::new("the stub domain can't be attached to itself"));
+            return Err(Error::new("the stub domain can't be attached to itself")
+                .hint("Attach the guests that it is to snapshot: luthier attach GUEST"));
         }
         let info = self.xen.guest(listed.domid)?;
         check_kind(&listed)?;
@@ -206,7 +207,7 @@ impl Server {
         let frames = self.xen.frames(who.domid)?;
         let images = &self.options.images;
         fs::create_dir_all(images).map_err(|e| {
-            Error::new(store::Error::from_io("making", images, e).to_string())
+            Error::from(store::Error::from_io("making", images, e))
                 .hint("Images can be kept elsewhere: luthierd --images DIR")
         })?;
         let created = SystemTime::now();
@@ -221,7 +222,7 @@ impl Server {
             policy: policy.name().into(),
         };
         let id = ImageId::unused(images, &who.name, created);
-        let writer = ImageWriter::create(images, id, meta).context("making the image")?;
+        let writer = ImageWriter::create(images, id, meta)?;
         let image = writer.id().to_string();
         let (mailbox, mail) = Mailbox::new(writer)?;
         claim.cancel_at(&mailbox);

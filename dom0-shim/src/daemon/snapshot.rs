@@ -22,7 +22,7 @@ use super::fault;
 use super::guest::Guest;
 use super::link::{Connection, Link, lock};
 use crate::api::{Event, PolicyName};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// How long the stub may say nothing while the guest is suspended. After that the guest goes on
 /// without it.
@@ -134,7 +134,7 @@ impl Mailbox {
         let Some(first) = run.first() else { return Ok(true) };
         if first.content == Content::Zero {
             let noted = run.iter().try_for_each(|e| writer.put_zero(e.slot.into()));
-            sink.failed = noted.err().map(|e| Error::new(e.to_string()));
+            sink.failed = noted.err().map(Error::from);
             return Ok(true);
         }
         // Asking for the last offset too proves that every slot of the run exists.
@@ -142,7 +142,7 @@ impl Mailbox {
         let offset = match (writer.offset(first.slot.into()), writer.offset(last.into())) {
             (Ok(offset), Ok(_)) => offset,
             (Err(e), _) | (_, Err(e)) => {
-                sink.failed = Some(Error::new(e.to_string()));
+                sink.failed = Some(e.into());
                 return Ok(false);
             }
         };
@@ -151,14 +151,14 @@ impl Mailbox {
             writer.offset(e.slot.into())?;
             writer.put_data_at(e.slot.into(), e.checksum)
         });
-        sink.failed = noted.err().map(|e| Error::new(e.to_string()));
+        sink.failed = noted.err().map(Error::from);
         Ok(true)
     }
 
     /// The store's words for a failed write of a page.
     pub(super) fn write_error(&self, e: std::io::Error) -> Error {
         match &lock(&self.shared.sink).writer {
-            Some(writer) => Error::new(writer.write_error(e).to_string()),
+            Some(writer) => writer.write_error(e).into(),
             None => Error::new(e.to_string()),
         }
     }
@@ -364,6 +364,10 @@ impl Snapshot {
             }
             // A grant that went bad under the copy: the guest's doing, as the table will show.
             Failure::Copy { slot, status } => {
+                // Of a guest that is gone, nothing can be copied.
+                if let Err(gone) = self.guest.look() {
+                    return self.describe(Failure::Verb(gone));
+                }
                 let pfn = self.guest.pfn(slot).unwrap_or_default();
                 match self.guest.spoiled() {
                     0 => Error::new(format!("page {pfn:#x} of `{name}` could not be copied: grant status {status}")),
@@ -416,7 +420,7 @@ impl Snapshot {
             "freeze_ms": ms(self.guest.freeze_time()),
             "suspended_ms": ms(self.guest.suspended_time()),
         });
-        let image = writer.commit(figures.clone()).context("committing the image")?;
+        let image = writer.commit(figures.clone())?;
         if let Some(map) = figures.as_object_mut() {
             map.insert("total_ms".into(), json!(ms(self.began.elapsed())));
             map.insert("bytes".into(), json!(disk_usage(image.path())));
