@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Compares two files of `xl save`'s format, of one guest in one state: every page, and every
+"""Compares files of `xl save`'s format, of one guest in one state: every page, and every
 record of its state octet for octet. Knows nothing of Luthier: it reads the streams by their
 specifications (libxl-migration-stream, libxc-migration-stream v3) and Xen's public headers.
 
-    compare-streams.py A B
+    compare-streams.py A B...
 
-Ends with 0 if they are the same, 1 if not, and says what differs. B's octet positions of one
-page and of the HVM context are printed, for whoever wants to see that a change there is found.
+Compares A with each B. Ends with 0 if they are the same, 1 if not, and says what differs. The
+octet positions of one page and of the HVM context in B are printed, for whoever wants to see that
+a change there is found.
 
 What may differ, because Xen makes it up when it is asked (read in Xen's source):
  - TSC_INFO, elapsed_nsec: the time of the call (tsc_get_info in arch/x86/time.c).
@@ -22,6 +23,8 @@ import sys
 from struct import unpack, calcsize, unpack_from
 
 PAGE = 4096
+# Pages that are compared at a time: page by page is slow in Python.
+RUN = 256
 # struct hvm_hw_cpu in public/arch-x86/hvm/save.h: 1008 octets before `tsc`, a uint64_t.
 CPU, CPU_TSC = 2, slice(1008, 1016)
 # struct of REC_TYPE_X86_TSC_INFO: mode, khz, nsec, incarnation.
@@ -85,9 +88,14 @@ class Stream:
             self.pages[pfn] = None if kind == 0xE else at
             at += 0 if kind == 0xE else PAGE
 
-    def page(self, pfn):
-        at = self.pages[pfn]
-        return b"\0" * PAGE if at is None else os.pread(self.fd, PAGE, at)
+    def run(self, pfn, most):
+        """How many pages from this one on, at most, have their data in a row; and the data."""
+        at, count = self.pages[pfn], 1
+        if at is None:
+            return 1, b"\0" * PAGE
+        while count < most and self.pages.get(pfn + count) == at + count * PAGE:
+            count += 1
+        return count, os.pread(self.fd, count * PAGE, at)
 
     def context(self):
         """The HVM context as {(typecode, instance): body}."""
@@ -112,47 +120,58 @@ def differing(a, b, what):
             yield "%s %s: first at octet %d of %d and %d" % (what, key, first, len(x), len(y))
 
 
-def main():
-    a, b = Stream(sys.argv[1]), Stream(sys.argv[2])
-    wrong = []
-    only = a.pages.keys() ^ b.pages.keys()
-    wrong += ["page %#x is only in %s" % (p, "A" if p in a.pages else "B") for p in sorted(only)]
-    both = sorted(a.pages.keys() & b.pages.keys())
-    zero = b"\0" * PAGE
-    zeros = 0
-    for pfn in both:
-        x, y = a.page(pfn), b.page(pfn)
-        zeros += x == zero
-        if x != y:
-            at = [i for i in range(PAGE) if x[i] != y[i]]
-            wrong.append("page %#x: %d octets, %d to %d" % (pfn, len(at), at[0], at[-1]))
+def pages(a, b):
+    """Says which pages differ."""
+    for pfn in sorted(a.pages.keys() ^ b.pages.keys()):
+        yield "page %#x is only in %s" % (pfn, "A" if pfn in a.pages else "B")
+    todo = sorted(a.pages.keys() & b.pages.keys())
+    at = 0
+    while at < len(todo):
+        count, x = a.run(todo[at], RUN)
+        count, y = b.run(todo[at], count)
+        if x[: count * PAGE] != y:
+            for i in range(count):
+                p, q = x[i * PAGE : (i + 1) * PAGE], y[i * PAGE : (i + 1) * PAGE]
+                octets = [o for o in range(PAGE) if p[o] != q[o]] if p != q else None
+                if octets:
+                    yield "page %#x: %d octets, %d to %d" % (todo[at] + i, len(octets), octets[0], octets[-1])
+        at += count
 
-    context = a.context(), b.context()
-    for c in context:
-        for key in c:
-            if key[0] == CPU:
-                c[key] = without(c[key], CPU_TSC)
-    wrong += differing(*context, "HVM context (typecode, instance)")
-    states = []
-    for stream in (a, b):
-        state = {NAMES.get(kind, kind): body for kind, body in stream.state.items() if kind != 9}
-        state["TSC_INFO"] = without(state["TSC_INFO"], TSC_NSEC)
-        # Parameters are a set of (index, value).
-        count = unpack_from("=I", state["HVM_PARAMS"])[0]
-        pairs = unpack_from("=%dQ" % (2 * count), state["HVM_PARAMS"], 8)
-        state["HVM_PARAMS"] = b"%r" % sorted(zip(pairs[::2], pairs[1::2]))
-        states.append(state)
-    wrong += differing(*states, "record")
 
-    kinds = sorted({code for code, _ in context[0]})
-    print("compared %d pages (%d of them zero), records %s" % (len(both), zeros, " ".join(map(str, states[0]))))
-    print("compared HVM context: %d pieces of typecodes %s" % (len(context[0]), kinds))
-    sample = next(p for p in reversed(both) if b.pages[p] is not None and b.page(p) != zero)
+def comparable(stream):
+    """Its HVM context and its other records, without what the time of asking decides."""
+    context = stream.context()
+    for key in context:
+        if key[0] == CPU:
+            context[key] = without(context[key], CPU_TSC)
+    state = {NAMES.get(kind, kind): body for kind, body in stream.state.items() if kind != 9}
+    state["TSC_INFO"] = without(state["TSC_INFO"], TSC_NSEC)
+    # Parameters are a set of (index, value).
+    count = unpack_from("=I", state["HVM_PARAMS"])[0]
+    pairs = unpack_from("=%dQ" % (2 * count), state["HVM_PARAMS"], 8)
+    state["HVM_PARAMS"] = b"%r" % sorted(zip(pairs[::2], pairs[1::2]))
+    return context, state
+
+
+def compare(a, b):
+    (context, state), (other_context, other_state) = comparable(a), comparable(b)
+    wrong = list(pages(a, b))
+    wrong += differing(context, other_context, "HVM context (typecode, instance)")
+    wrong += differing(state, other_state, "record")
+    print("compared %d pages, records %s" % (len(a.pages.keys() & b.pages.keys()), " ".join(map(str, state))))
+    kinds = sorted({code for code, _ in context})
+    print("compared HVM context: %d pieces of typecodes %s" % (len(context), kinds))
+    sample = next(pfn for pfn, at in b.pages.items() if at is not None)
     print("B has page %#x at %d, HVM context at %d" % (sample, b.pages[sample], b.at[9]))
     for line in wrong[:20]:
         print("differs: " + line)
     print("%d differences" % len(wrong))
-    return 1 if wrong else 0
+    return len(wrong)
+
+
+def main():
+    a, *others = map(Stream, sys.argv[1:])
+    return 1 if sum(compare(a, b) for b in others) else 0
 
 
 if __name__ == "__main__":

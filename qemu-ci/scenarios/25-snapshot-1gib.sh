@@ -1,0 +1,20 @@
+# A guest of 1 GiB, more than eight times what Xen's default grant limits let anyone read at a
+# time, is snapshotted through the same window as a small one, and comes back.
+. /add/scenarios/luthier.sh
+
+start_luthier
+start_stub
+start_guest big 1024 2 rate=20 rewrite_mib=64 rewrite_rate=4000 fill_mib=128
+grep grant big.cfg && fail "the guest's grant limits are not Xen's defaults"
+attach big
+taken big
+[ "$(figure pages)" -ge 262144 ] || fail "only $(figure pages) pages"
+step "$(figures)"
+goes_on big
+run grants "$(xl domid big)"
+says run.log '^frames 64$'
+destroy big
+run luthier restore "$IMAGE"
+step "restored"
+continues_from big.log big
+memory_right big
