@@ -31,6 +31,9 @@ const SILENCE_SUSPENDED: Duration = Duration::from_secs(15);
 /// The same while the guest runs.
 const SILENCE_RUNNING: Duration = Duration::from_secs(30);
 
+/// `GNTST_bad_page` of `grant_table.h`: there is no RAM at the frame.
+const GNTST_BAD_PAGE: i16 = -9;
+
 /// What arrives for a snapshot.
 #[derive(Debug)]
 pub(super) enum Mail {
@@ -214,6 +217,10 @@ impl Snapshot {
         fault::at("ended");
         let released = self.guest.release();
         fault::at("released");
+        let same = match (&ended, self.guest.check_frames()) {
+            (Ok(_), Err(resized)) => Err(self.describe(Failure::Verb(resized))),
+            _ => Ok(()),
+        };
         let ended = ended.map_err(|end| match end {
             End::Told(why) => why,
             End::Broken(why) => {
@@ -228,7 +235,7 @@ impl Snapshot {
             (sink.writer.take(), sink.failed.take())
         };
         // A full disk shows as a cancelled snapshot on the stub's side: name the cause.
-        let report = match (ended, failed, released) {
+        let report = match (ended, failed, released.and(same)) {
             (Ok(report), None, Ok(())) => report,
             (_, Some(why), _) | (Err(why), None, _) | (Ok(_), None, Err(why)) => {
                 // Dropping the writer removes the partial image.
@@ -370,6 +377,10 @@ impl Snapshot {
                 }
                 let pfn = self.guest.pfn(slot).unwrap_or_default();
                 match self.guest.spoiled() {
+                    0 if status == GNTST_BAD_PAGE => {
+                        let resized = self.guest.resized();
+                        self.describe(Failure::Verb(resized))
+                    }
                     0 => Error::new(format!("page {pfn:#x} of `{name}` could not be copied: grant status {status}")),
                     n => Error::new(format!("`{name}` changed {n} grants that the snapshot was using"))
                         .hint("The guest runs on. A guest that does this on purpose can't be snapshotted; look into it"),
