@@ -18,13 +18,13 @@ stop_hosts() {
         kill -KILL "$pid" && wait "$pid" # wait: bash would tell of the killed job itself
     done 2>/dev/null
     qemu_pids=()
-    rm -f "$run_dir"/{initrd,disk-*}
+    rm -f "$run_dir"/{initrd,disk-*,monitor-*}
 }
 
 # Removes the same of runs that were killed outright.
 sweep_dead_runs() {
     local file
-    for file in "$REPO"/target/lab/*/{initrd,disk-*}; do
+    for file in "$REPO"/target/lab/*/{initrd,disk-*,monitor-*}; do
         [ -e "$file" ] || continue
         kill -0 "$(basename "$(dirname "$file")" | sed 's/.*-//')" 2>/dev/null || rm -f "$file"
     done
@@ -57,7 +57,7 @@ start_host() {
         -chardev stdio,id=out,signal=off -serial chardev:out \
         -drive "file=$run_dir/disk-$host,format=raw,if=none,id=d0,cache=unsafe" -device ide-hd,drive=d0 \
         $(network_words "$host") \
-        -display none -monitor none -no-reboot </dev/null 2>"$run_dir/qemu-$host.log"
+        -display none -monitor "unix:$run_dir/monitor-$host,server=on,wait=off" -no-reboot </dev/null 2>"$run_dir/qemu-$host.log"
 }
 
 show_end_of_logs() {
