@@ -4,8 +4,8 @@
 
 start_luthier
 start_stub
-start_guest one 256 1 seed=one rate=20 rewrite_mib=16 rewrite_rate=2000
-start_guest four 256 4 seed=four rate=20 rewrite_mib=32 rewrite_rate=2000
+start_guest one 256 1 seed=one rate=10 rewrite_mib=8 rewrite_rate=400
+start_guest four 256 4 seed=four rate=10 rewrite_mib=8 rewrite_rate=400
 attach one
 attach four
 

@@ -5,7 +5,7 @@
 
 start_luthier
 start_stub
-start_guest g2 256 1 rate=20 rewrite_mib=32 rewrite_rate=2000 fill_mib=16
+start_guest g2 256 1 rate=20 rewrite_mib=16 rewrite_rate=2000 fill_mib=16
 attach g2
 taken g2
 goes_on g2

@@ -9,7 +9,7 @@ compare() { python3 /add/scenarios/compare-streams.py d4.xl "$@" >compared; }
 
 start_luthier
 start_stub
-start_guest d4 256 4 rate=20 rewrite_mib=16 rewrite_rate=2000 fill_mib=16
+start_guest d4 256 4 rate=10 rewrite_mib=8 rewrite_rate=400 fill_mib=16
 attach d4
 cd "$IMAGES" || exit 2 # streams are large
 

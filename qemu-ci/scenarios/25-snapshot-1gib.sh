@@ -4,7 +4,7 @@
 
 start_luthier
 start_stub
-start_guest big 1024 2 rate=20 rewrite_mib=64 rewrite_rate=4000 fill_mib=128
+start_guest big 1024 2 rate=10 rewrite_mib=32 rewrite_rate=2000 fill_mib=64
 grep grant big.cfg && fail "the guest's grant limits are not Xen's defaults"
 attach big
 taken big
