@@ -8,6 +8,7 @@ function median(key,    n, i, j, t, v) {
 }
 function unit(metric) {
     if (metric ~ /_ms$/) return "ms"
+    if (metric ~ /_us$/) return "us"
     return metric == "bytes" ? "bytes" : "pages"
 }
 {
@@ -28,7 +29,7 @@ END {
             for (s = 1; s <= ns; s++) {
                 value = median(cases[c] SUBSEP subjects[s] SUBSEP metrics[m])
                 ratio = s > 1 && peer > 0 ? sprintf(" (x%.3f)", value / peer) : "         "
-                printf "%22s", sprintf("%.*f%s", value < 1000 && unit(metrics[m]) == "ms" ? 1 : 0, value, ratio)
+                printf "%22s", sprintf("%.*f%s", value < 1000 && unit(metrics[m]) ~ /s$/ && unit(metrics[m]) != "bytes" && metrics[m] != "pages" ? 1 : 0, value, ratio)
                 printf "%s{\"bench\":\"%s\",\"case\":\"%s\",\"subject\":\"%s\",\"metric\":\"%s\",\"value\":%.3f,\"unit\":\"%s\"}", comma, bench, cases[c], subjects[s], metrics[m], value, unit(metrics[m]) >json
                 comma = ",\n"
             }
