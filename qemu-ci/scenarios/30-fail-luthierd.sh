@@ -7,7 +7,7 @@
 
 refuses "luthierd can't be reached" luthier status
 start_luthier
-start_guest g1 224 1 rate=20 rewrite_mib=8 rewrite_rate=500
+start_guest g1 128 1 rate=20 rewrite_mib=8 rewrite_rate=500
 refuses 'is not attached' luthier snapshot g1
 refuses 'there is no domain .g2.' luthier attach g2
 attach g1
@@ -78,7 +78,8 @@ start_snapshot g1
 held suspend
 kill -STOP $SNAPSHOT
 no_fault
-await 60 "image" test -e "$STORE"/g1@*Z
+one_image() { [ "$(images)" = 1 ]; }
+await 60 "image" one_image
 kill -CONT $SNAPSHOT
 wait $SNAPSHOT || fail "a client that was stopped for a while: $(cat snapshot.err)"
 drop_images

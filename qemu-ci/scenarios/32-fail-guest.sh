@@ -48,7 +48,7 @@ destroy_all() { run xl destroy "$1" && await 20 "end of $1" gone "$1"; }
 destroy_all deaf # it takes a whole CPU
 
 # A guest that answers late. It is paused when it is asked: so it can't answer in time.
-start_guest g1 224 1 rate=20 rewrite_mib=8 rewrite_rate=500
+start_guest g1 128 1 rate=20 rewrite_mib=8 rewrite_rate=500
 attach g1
 ask_in_vain() { # with xen-save, whose first step it is
     fault hold asked
@@ -124,7 +124,7 @@ await 20 "end of g1" gone g1
 no_trace "a guest destroyed while it was suspended"
 
 # It powers off, or crashes and is kept for a look, while it is copied live.
-start_guest g1 224 1 rate=20 exit_after=20
+start_guest g1 128 1 rate=20 exit_after=20
 refuses 'no longer the guest that was attached' luthier snapshot g1
 attach g1
 fault hold window
@@ -135,7 +135,7 @@ no_fault
 ended 'g1. (exited|was destroyed) during the snapshot'
 no_trace "a guest that powered off"
 
-mkguest g1 224 1 rate=20 crash_after=10 | sed 's/^on_crash.*/on_crash = "preserve"/' >crash.cfg
+mkguest g1 128 1 rate=20 crash_after=10 | sed 's/^on_crash.*/on_crash = "preserve"/' >crash.cfg
 run xl create -q crash.cfg
 attach g1
 fault hold window

@@ -4,7 +4,7 @@
 . /add/scenarios/failures.sh
 
 start_luthier
-start_guest g1 224 1 rate=20 rewrite_mib=8 rewrite_rate=500
+start_guest g1 128 1 rate=20 rewrite_mib=8 rewrite_rate=500
 attach g1
 start_stub
 

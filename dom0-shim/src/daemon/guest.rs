@@ -19,6 +19,7 @@ use super::allow::Attached;
 use super::fault;
 use super::gather::gather;
 use super::journal::{Entry, Journal};
+use super::saver;
 use super::window::Window;
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
@@ -237,10 +238,23 @@ impl Guest {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
         }
         let note = |guest: &Self| guest.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message));
+        let saving = saver::is_saving(self.who.domid);
         if !on {
-            self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
+            // A log that libxl took from us is no longer ours to end.
+            if !saving {
+                self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
+            }
             self.log_dirty = false;
-            return note(self);
+            note(self)?;
+        }
+        if saving {
+            return Err(refuse(
+                VerbErrorKind::LogDirty,
+                format!("xl is saving or migrating `{}`, and needs the log of its writes", self.who.name),
+            ));
+        }
+        if !on {
+            return Ok(());
         }
         self.log_dirty = true;
         note(self)?;

@@ -13,6 +13,7 @@ mod guest;
 mod journal;
 mod link;
 mod recovery;
+mod saver;
 mod server;
 mod snapshot;
 mod window;

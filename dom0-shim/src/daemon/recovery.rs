@@ -12,6 +12,7 @@ use privcmd::{GrantError, xenstore};
 use super::desk::{Claim, Desk};
 use super::guest::{control_node, withdraw_request};
 use super::journal::{Entry, Journal};
+use super::saver;
 use super::window::Window;
 use super::xen::Xen;
 
@@ -111,7 +112,10 @@ impl Mender {
             }
         }
         if entry.log_dirty {
-            self.xen.log_dirty_disable(domid).map_err(|e| words(&e))?;
+            // A log that libxl took from us is no longer ours to end.
+            if !saver::is_saving(domid) {
+                self.xen.log_dirty_disable(domid).map_err(|e| words(&e))?;
+            }
             entry.log_dirty = false;
         }
         self.journal.put(entry).map_err(|e| words(&e))?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,6 +39,8 @@ pub(super) struct Server {
     link: Arc<Link>,
     allowed: Mutex<AllowList>,
     desk: Desk,
+    /// Clients that are being served.
+    serving: AtomicUsize,
     /// Held while the stub is launched or destroyed.
     launching: Mutex<()>,
 }
@@ -47,7 +50,17 @@ impl Server {
     pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
         let Mender { xen, journal, desk } = mender.clone();
-        Self { options, xen, journal, desk, mender, link, allowed, launching: Mutex::default() }
+        Self {
+            options,
+            xen,
+            journal,
+            desk,
+            mender,
+            link,
+            serving: AtomicUsize::new(0),
+            allowed,
+            launching: Mutex::default(),
+        }
     }
 
     /// Xen's version, for the log.
@@ -58,10 +71,21 @@ impl Server {
     /// Cancels every snapshot and waits until their guests are as they were.
     pub(super) fn stop(&self, timeout: Duration) {
         self.desk.stop(timeout);
+        // Their clients shall hear of it.
+        let until = Instant::now() + Duration::from_secs(1);
+        while self.serving.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Serves one client.
     pub(super) fn serve(&self, client: UnixStream) {
+        self.serving.fetch_add(1, Ordering::SeqCst);
+        self.serve_one(client);
+        self.serving.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn serve_one(&self, client: UnixStream) {
         let mut line = String::new();
         let request =
             BufReader::new((&client).take(MAX_REQUEST)).read_line(&mut line).map_err(|e| e.to_string());
@@ -306,6 +330,7 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
 /// never hold up the snapshot, so a thread does the writing, and what finds no room is dropped.
 struct Teller {
     events: SyncSender<Event>,
+    writer: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Events that wait for a slow client.
@@ -314,7 +339,7 @@ const UNREAD: usize = 256;
 impl Teller {
     fn new(client: &UnixStream) -> Self {
         let (events, unread) = sync_channel::<Event>(UNREAD);
-        if let Ok(mut client) = client.try_clone() {
+        let writer = client.try_clone().ok().map(|mut client| {
             std::thread::spawn(move || {
                 for event in unread {
                     let Ok(mut line) = serde_json::to_vec(&event) else { continue };
@@ -326,18 +351,23 @@ impl Teller {
                 }
                 // Also ends the thread that waits for the client to hang up.
                 let _ = client.shutdown(std::net::Shutdown::Both);
-            });
-        }
-        Self { events }
+            })
+        });
+        Self { events, writer }
     }
 
     fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
     }
 
-    /// The last event, which is never dropped. The client is hung up on when it has read it.
+    /// The last event, which is never dropped. Returns when the client can read it, and was hung
+    /// up on.
     fn end(self, last: Event) {
         let _ = self.events.send(last);
+        drop(self.events);
+        if let Some(writer) = self.writer {
+            let _ = writer.join();
+        }
     }
 }
 
