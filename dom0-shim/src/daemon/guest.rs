@@ -238,24 +238,17 @@ impl Guest {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
         }
         let note = |guest: &Self| guest.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message));
-        let saving = saver::is_saving(self.who.domid);
+        let saving = self.refuse_if_saving();
         if !on {
             // A log that libxl took from us is no longer ours to end.
-            if !saving {
+            if saving.is_ok() {
                 self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
             }
             self.log_dirty = false;
             note(self)?;
+            return saving;
         }
-        if saving {
-            return Err(refuse(
-                VerbErrorKind::LogDirty,
-                format!("xl is saving or migrating `{}`, and needs the log of its writes", self.who.name),
-            ));
-        }
-        if !on {
-            return Ok(());
-        }
+        saving?;
         self.log_dirty = true;
         note(self)?;
         let enabled = self.xen.log_dirty_enable(self.who.domid);
@@ -267,6 +260,14 @@ impl Guest {
         enabled.map_err(of_xen)
     }
 
+    fn refuse_if_saving(&self) -> Verdict<()> {
+        if !saver::is_saving(self.who.domid) {
+            return Ok(());
+        }
+        let why = format!("xl is saving or migrating `{}`, and needs the log of its writes", self.who.name);
+        Err(refuse(VerbErrorKind::LogDirty, why))
+    }
+
     /// The verb `Clean`: the dirty bitmap by slot.
     pub(super) fn clean(&mut self, last: bool) -> Verdict<Vec<u64>> {
         let info = self.check()?;
@@ -276,6 +277,11 @@ impl Guest {
         // A balloon that moved frames moved slots with them: the image would be wrong.
         if last && info.tot_pages != self.tot_pages {
             return Err(self.resized());
+        }
+        // What we took out of the log would be missing in xl's copy. (Not while the guest stands
+        // still: the end of the log looks once more.)
+        if !last {
+            self.refuse_if_saving()?;
         }
         let bitmap = self.bitmap(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))?;
         if last {

@@ -357,9 +357,9 @@ impl Snapshot {
                     VerbErrorKind::NoSuspend => error.hint(format!(
                         "The guest runs on. Has it a kernel with Xen support? Is it stuck? `xl console {name}` shows it; --suspend-timeout gives it longer"
                     )),
-                    VerbErrorKind::LogDirty => error.hint(
-                        "Wait until the migration or save that tracks this guest has ended, or use --policy xen-save",
-                    ),
+                    VerbErrorKind::LogDirty => {
+                        error.hint("The guest runs on. Wait until its migration or save has ended, then try again")
+                    }
                     VerbErrorKind::Spoiled => error.hint(
                         "The guest runs on. A guest that does this on purpose can't be snapshotted; look into it",
                     ),
