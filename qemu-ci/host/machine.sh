@@ -30,6 +30,13 @@ sweep_dead_runs() {
     done
 }
 
+# A byte (XON, which a terminal swallows) to the second serial port, twice a second. QEMU's vmrun changes the CPU's
+# pending interrupts without a lock and so loses one now and then; when that was Xen's timer,
+# the host would sleep for ever. Any later interrupt makes QEMU look again.
+nudge() {
+    while printf '\021' && sleep 0.5; do :; done
+}
+
 # Words that join host $1 to the network of all $hosts hosts.
 network_words() {
     local mac
@@ -48,7 +55,7 @@ start_host() {
     local host=$1 boot=$LAB_CACHE/$xen/boot
     # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
     # shellcheck disable=SC2046 # words
-    exec setpriv --pdeathsig KILL "${QEMU[@]}" \
+    exec setpriv --pdeathsig KILL "${QEMU[@]}" ${LUTHIER_LAB_QEMU_ARGS:-} \
         -machine q35 -cpu "$LAB_CPU" -accel tcg,thread=multi -smp "$cpus" -m "$mem" \
         -kernel "$boot/xen" \
         -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
@@ -57,7 +64,7 @@ start_host() {
         -chardev stdio,id=out,signal=off -serial chardev:out \
         -drive "file=$run_dir/disk-$host,format=raw,if=none,id=d0,cache=unsafe" -device ide-hd,drive=d0 \
         $(network_words "$host") \
-        -display none -monitor "unix:$run_dir/monitor-$host,server=on,wait=off" -no-reboot </dev/null 2>"$run_dir/qemu-$host.log"
+        -display none -monitor "unix:$run_dir/monitor-$host,server=on,wait=off" -no-reboot < <(nudge) 2>"$run_dir/qemu-$host.log"
 }
 
 show_end_of_logs() {
