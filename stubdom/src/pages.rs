@@ -2,6 +2,11 @@
 //!
 //! A page is copied out of the guest once; everything else (is it zero, its checksum, its
 //! sending) is done on the copy, which no one else can change.
+//!
+//! Copies, not mappings: to map a grant and unmap it again costs twice as much as `GNTTABOP_copy`
+//! of the page (in the lab 51,000 and 59,000 cycles against 55,000 to 75,000), needs a place in our
+//! address space and an entry of the guest's that stays in use meanwhile. A mapping would win for a
+//! page that is read again and again; no policy yet reads one often enough.
 
 use alloc::vec::Vec;
 
@@ -13,7 +18,8 @@ use xen::{DomId, GrantStatus};
 
 use crate::link::{Link, LinkError};
 
-/// Pages copied by one hypercall. Measured: beyond 128 nothing is gained (`xen.md`).
+/// Pages copied by one hypercall. In the lab a page alone costs 70 to 220 µs, in batches of 64 to
+/// 512 it costs 16 to 23 µs: more than 128 gains nothing.
 pub(crate) const COPY_BATCH: usize = 128;
 
 /// Why pages could not be had.

@@ -1,4 +1,4 @@
-//! What is said. Names are those of `algorithms.md` and of Xen's headers.
+//! What is said. Names are those of the Live Save paper and of Xen's headers.
 
 use heapless::String;
 use serde::{Deserialize, Serialize};
