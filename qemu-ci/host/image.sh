@@ -30,7 +30,7 @@ MAGIC
 copy_elf() {
     local root=$1 stage=$2 file=$3 to=$4 lib
     install -D -m 755 "$root/$file" "$stage/$to"
-    "$root/usr/lib64/ld-linux-x86-64.so.2" --list \
+    "$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --list \
         --library-path "$root/usr/lib/x86_64-linux-gnu" "$root/$file" 2>/dev/null |
         sed -n "s|.*=> \($root/[^ ]*\) .*|\1|p" |
         while read -r lib; do
@@ -59,7 +59,7 @@ stage_dom0() {
     for tool in $("$root/usr/bin/busybox" --list | grep -vx busybox); do
         ln -sf busybox "$stage/usr/bin/$tool"
     done
-    install -D -m 755 "$root/usr/lib64/ld-linux-x86-64.so.2" \
+    install -D -m 755 "$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
         "$stage/usr/lib64/ld-linux-x86-64.so.2"
     install -m 644 "$root/usr/lib/x86_64-linux-gnu/libgcc_s.so.1" \
         "$stage/usr/lib/x86_64-linux-gnu/" # pthread_cancel wants it at run time

@@ -4,7 +4,7 @@
 #
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR.
 
-# What the machine itself needs: "command package" a line.
+# What the machine itself needs beside Rust: "command-or-file package" a line.
 LAB_TOOLS='cpio cpio
 xz xz-utils
 zstd zstd
@@ -12,13 +12,15 @@ depmod kmod
 flock util-linux
 setpriv util-linux
 gcc gcc
-ld binutils'
+ld binutils
+/usr/include/stdlib.h libc6-dev
+/etc/ssl/certs/ca-certificates.crt ca-certificates'
 
-# Installs the tools of "command package" lines that the machine lacks (fresh Debian, root).
+# Installs what the machine lacks of such lines (fresh Debian, root).
 need_tools() {
     local command package missing=()
     while read -r command package; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$package")
+        [ -e "$command" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$package")
     done <<<"$1"
     [ ${#missing[@]} -gt 0 ] || return 0
     say "installing on this machine: ${missing[*]}"
@@ -129,6 +131,6 @@ find_qemu() {
     fi
     fetch_packages "$LAB_CACHE/qemu" bookworm qemu-system-x86
     export QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu
-    QEMU=("$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
+    QEMU=("$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
         "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios")
 }
