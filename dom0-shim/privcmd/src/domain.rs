@@ -4,8 +4,13 @@ use crate::abi::domctl::{
     DOMINF_DYING, DOMINF_HAP, DOMINF_HVM_GUEST, DOMINF_PAUSED, DOMINF_SHUTDOWN, DOMINF_SHUTDOWNMASK,
     DOMINF_SHUTDOWNSHIFT, Domctl, DomctlOp, GETDOMAININFO, GetDomainInfo, PAUSEDOMAIN, UNPAUSEDOMAIN,
 };
-use crate::abi::xen::{DOMID_FIRST_RESERVED, HVMOP_GET_PARAM, HYPERVISOR_HVM_OP, HvmParam};
-use crate::{DomId, Error, Hypervisor};
+use crate::abi::xen::{
+    DOMID_FIRST_RESERVED, HVMOP_GET_PARAM, HYPERVISOR_HVM_OP, HYPERVISOR_SYSCTL, HvmParam,
+    SYSCTL_GETDOMAININFOLIST, SYSCTL_INTERFACE_VERSION, SysctlGetDomainInfoList,
+};
+use crate::{DomId, Error, Hypervisor, PAGE_SIZE};
+
+const GETDOMAININFOLIST: &str = "XEN_SYSCTL_getdomaininfolist";
 
 /// Why a domain has shut down (`SHUTDOWN_*` of `sched.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +114,7 @@ impl Hypervisor {
     /// # Errors
     /// [`Error::Hypercall`].
     pub fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
-        Ok(self.domain_at_or_after(domid)?.filter(|info| info.domid == domid))
+        Ok(self.domain_or_next(domid)?.filter(|info| info.domid == domid))
     }
 
     /// As [`Hypervisor::domain_info`], with "none" as an error.
@@ -128,18 +133,44 @@ impl Hypervisor {
         let mut domains = Vec::new();
         let mut next = 0;
         while next < DOMID_FIRST_RESERVED {
-            let Some(info) = self.domain_at_or_after(next)? else { break };
-            if info.domid < next {
-                return Err(Error::Nonsense { op: "XEN_DOMCTL_getdomaininfo" });
+            let some = self.domains_from(next)?;
+            let Some(last) = some.last() else { break };
+            if some.iter().any(|info| info.domid < next) {
+                return Err(Error::Nonsense { op: GETDOMAININFOLIST });
             }
-            next = info.domid.saturating_add(1);
-            domains.push(info);
+            next = last.domid.saturating_add(1);
+            domains.extend(some);
         }
         Ok(domains)
     }
 
-    /// Xen answers with the next domain when `domid` does not exist, and `ESRCH` after the last.
-    fn domain_at_or_after(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
+    /// The first domains from `first` on, as many as a page holds; none after the last.
+    fn domains_from(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
+        let list = self.buffer(PAGE_SIZE)?;
+        let most = PAGE_SIZE / size_of::<GetDomainInfo>();
+        self.with_page(|buffer| {
+            buffer.put(SysctlGetDomainInfoList {
+                cmd: SYSCTL_GETDOMAININFOLIST,
+                interface_version: SYSCTL_INTERFACE_VERSION,
+                first_domain: first,
+                max_domains: most as u32,
+                buffer: list.addr(),
+                ..SysctlGetDomainInfoList::default()
+            });
+            self.call(GETDOMAININFOLIST, HYPERVISOR_SYSCTL, [buffer.addr(), 0, 0, 0, 0])?;
+            let found = buffer.get::<SysctlGetDomainInfoList>().num_domains as usize;
+            let (entries, _) = list.bytes().as_chunks::<{ size_of::<GetDomainInfo>() }>();
+            let info = |bytes: &[u8; size_of::<GetDomainInfo>()]| {
+                // SAFETY: as many bytes as the structure has, which is integers only.
+                DomainInfo::from_abi(&unsafe { bytes.as_ptr().cast::<GetDomainInfo>().read_unaligned() })
+            };
+            Ok(entries.iter().take(found).map(info).collect())
+        })
+    }
+
+    /// Up to 4.17, Xen answers with the next domain when `domid` does not exist; then always
+    /// with `ESRCH`.
+    fn domain_or_next(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
         let op = DomctlOp { pad: [0; 16] };
         match self.domctl("XEN_DOMCTL_getdomaininfo", GETDOMAININFO, domid, op) {
             Ok(reply) => {

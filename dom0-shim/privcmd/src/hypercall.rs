@@ -50,6 +50,8 @@ unsafe impl Plain for crate::abi::xen::GnttabGetVersion {}
 // SAFETY: integers only.
 unsafe impl Plain for crate::abi::xen::SysctlPhysinfo {}
 // SAFETY: integers only.
+unsafe impl Plain for crate::abi::xen::SysctlGetDomainInfoList {}
+// SAFETY: integers only.
 unsafe impl Plain for crate::abi::xen::FlaskOp {}
 // SAFETY: integers only.
 unsafe impl Plain for crate::abi::xen::HypfsDirentry {}

@@ -57,6 +57,8 @@ pub const GNTST_BAD_DOMAIN: i16 = -2;
 pub const SYSCTL_INTERFACE_VERSION: u32 = 0x15;
 /// `XEN_SYSCTL_physinfo`
 pub const SYSCTL_PHYSINFO: u32 = 3;
+/// `XEN_SYSCTL_getdomaininfolist`
+pub const SYSCTL_GETDOMAININFOLIST: u32 = 6;
 /// `XEN_SYSCTL_PHYSCAP_hvm`
 pub const PHYSCAP_HVM: u32 = 1 << 0;
 /// `XEN_SYSCTL_PHYSCAP_hap`
@@ -130,6 +132,23 @@ pub struct SysctlPhysinfo {
     pub pad2: [u64; 2],
 }
 
+/// `struct xen_sysctl` with `struct xen_sysctl_getdomaininfolist` (`sysctl.h`), as long as Xen
+/// copies
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the names are the header's")]
+pub struct SysctlGetDomainInfoList {
+    pub cmd: u32,
+    pub interface_version: u32,
+    pub first_domain: u16,
+    pub pad: u16,
+    pub max_domains: u32,
+    pub buffer: u64,
+    pub num_domains: u32,
+    pub pad2: u32,
+    pub pad3: [u64; 13],
+}
+
 /// `struct xen_flask_op` (`xsm/flask_op.h`): header and room for its union
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -157,6 +176,10 @@ const _: () = assert!(size_of::<GnttabQuerySize>() == 16);
 const _: () = assert!(offset_of!(GnttabQuerySize, status) == 12);
 const _: () = assert!(size_of::<GnttabGetVersion>() == 8);
 const _: () = assert!(size_of::<SysctlPhysinfo>() == 136);
+const _: () = assert!(size_of::<SysctlGetDomainInfoList>() == 136);
+const _: () = assert!(offset_of!(SysctlGetDomainInfoList, first_domain) == 8);
+const _: () = assert!(offset_of!(SysctlGetDomainInfoList, buffer) == 16);
+const _: () = assert!(offset_of!(SysctlGetDomainInfoList, num_domains) == 24);
 const _: () = assert!(offset_of!(SysctlPhysinfo, capabilities) == 36);
 const _: () = assert!(offset_of!(SysctlPhysinfo, total_pages) == 48);
 const _: () = assert!(size_of::<HypfsDirentry>() == 12);
