@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::link::lock;
-use super::snapshot::Mailbox;
+use super::lock;
+use super::mailbox::Mailbox;
 use crate::error::{Error, Result};
 
 /// How long a new snapshot waits for the undoing of an old one, which takes milliseconds.

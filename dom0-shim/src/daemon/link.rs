@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use handoff::{Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE};
 use handoff::{PageEntry, ToShim, ToStub};
 use privcmd::vchan;
 
-use super::snapshot::{Mail, Mailbox};
+use super::lock;
+use super::mailbox::{Mail, Mailbox};
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
 use crate::paths;
@@ -26,11 +27,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often to look for a stub while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Locks, also after a panic of another holder: what we guard stays consistent at each step.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Whether there is a stub to talk to.
 enum State {

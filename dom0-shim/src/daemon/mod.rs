@@ -12,6 +12,7 @@ mod gather;
 mod guest;
 mod journal;
 mod link;
+mod mailbox;
 mod recovery;
 mod saver;
 mod server;
@@ -22,7 +23,7 @@ mod xen;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -136,4 +137,9 @@ fn sweep(images: &Path) {
         // A missing folder is made by the first snapshot; anything else, it will say.
         Err(e) => tracing::debug!(error = %e, "no images to sweep"),
     }
+}
+
+/// Locks, also after a panic of another holder: what we guard stays consistent at each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,9 +16,11 @@ use super::allow::{AllowList, Attached};
 use super::desk::{Claim, Desk};
 use super::guest::{Guest, Parts};
 use super::journal::Journal;
-use super::link::{Connection, Link, lock};
+use super::link::{Connection, Link};
+use super::lock;
+use super::mailbox::Mailbox;
 use super::recovery::Mender;
-use super::snapshot::{Mailbox, Snapshot};
+use super::snapshot::Snapshot;
 use super::xen::Xen;
 use crate::api::{Event, PolicyName, Request};
 use crate::error::{Context, Error, Result};
@@ -248,7 +250,7 @@ impl Server {
         let id = ImageId::unused(images, &who.name, created);
         let writer = ImageWriter::create(images, id, meta)?;
         let image = writer.id().to_string();
-        let (mailbox, mail) = Mailbox::new(writer)?;
+        let (mailbox, mail) = Mailbox::new(writer);
         claim.cancel_at(&mailbox);
         let guest = Guest::new(Parts {
             xen: self.xen.clone(),

@@ -6,17 +6,19 @@
 //! What this module must never do: map guest memory, resume a guest that it did not ask to
 //! suspend, or clear a grant that is not its own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+mod suspend;
+mod verdict;
 
-use handoff::{Detail, VerbError, VerbErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use handoff::{VerbError, VerbErrorKind};
 use privcmd::xenstore;
 use serde_json::Value;
 use store::{Extents, State, StateKind};
 
 use super::allow::Attached;
-use super::fault;
 use super::gather::gather;
 use super::journal::{Entry, Journal};
 use super::saver;
@@ -24,47 +26,9 @@ use super::window::Window;
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
 
-/// How often to look whether the guest has suspended. It bounds what polling adds to the
-/// suspended time.
-const POLL: Duration = Duration::from_micros(500);
-
-/// What a verb returns.
-pub(super) type Verdict<T> = std::result::Result<T, VerbError>;
-
-/// An error for the stub, and through it for the operator.
-fn refuse(kind: VerbErrorKind, why: impl std::fmt::Display) -> VerbError {
-    let mut detail = Detail::new();
-    for c in why.to_string().chars() {
-        if detail.push(c).is_err() {
-            break;
-        }
-    }
-    VerbError { kind, detail }
-}
-
-fn of_xen(e: privcmd::Error) -> VerbError {
-    use privcmd::Error as E;
-    let kind = match e {
-        E::NoSuchDomain(_) => VerbErrorKind::GuestGone,
-        E::LogDirtyOwned(_) | E::LogDirtyPassthrough(_) | E::LogDirtyNoHap(_) | E::LogDirtyNoMemory(_) => {
-            VerbErrorKind::LogDirty
-        }
-        _ => VerbErrorKind::Hypervisor,
-    };
-    refuse(kind, e)
-}
-
-/// Whether the guest stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suspended {
-    No,
-    /// We asked, and it may or may not.
-    Asked,
-    /// It does, since then, because we asked.
-    Since(Instant),
-    /// It did already, because of someone else: not ours to resume.
-    Foreign,
-}
+use suspend::Suspended;
+pub(super) use suspend::{control_node, withdraw_request};
+use verdict::{Verdict, of_xen, refuse};
 
 /// A guest under our control.
 pub(super) struct Guest {
@@ -374,56 +338,6 @@ impl Guest {
         }
     }
 
-    /// The verb `Suspend`: asks as `xl save` does and waits.
-    pub(super) fn suspend(&mut self) -> Verdict<()> {
-        let info = self.check()?;
-        if self.suspended != Suspended::No {
-            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is suspended already"));
-        }
-        if info.suspended() {
-            tracing::info!(guest = self.who.name, "is suspended by someone else, and will be left so");
-            self.suspended = Suspended::Foreign;
-            return Ok(());
-        }
-        self.suspended = Suspended::Asked;
-        let suspended = self.ask_to_suspend();
-        if suspended.is_err() {
-            self.withdraw()?;
-        }
-        suspended
-    }
-
-    fn ask_to_suspend(&mut self) -> Verdict<()> {
-        let failed = |e: &dyn std::fmt::Display| refuse(VerbErrorKind::Hypervisor, e);
-        self.note().map_err(|e| failed(&e))?;
-        let asked = Instant::now();
-        self.store.write(&control_node(self.who.domid), "suspend").map_err(|e| failed(&e))?;
-        fault::at("asked");
-        loop {
-            if self.look()?.suspended() {
-                let now = Instant::now();
-                self.freeze = now - asked;
-                self.suspended = Suspended::Since(now);
-                self.owed = false;
-                return Ok(());
-            }
-            if self.cancelled.load(Ordering::Relaxed) {
-                return Err(refuse(VerbErrorKind::NoSuspend, "the snapshot was cancelled"));
-            }
-            if asked.elapsed() > self.suspend_timeout {
-                return Err(refuse(
-                    VerbErrorKind::NoSuspend,
-                    format!(
-                        "`{}` did not suspend within {} s of being asked",
-                        self.who.name,
-                        self.suspend_timeout.as_secs()
-                    ),
-                ));
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
     /// The verb `State`: what `xl save` records besides memory.
     pub(super) fn state(&mut self) -> Verdict<()> {
         if !self.check()?.suspended() {
@@ -447,55 +361,6 @@ impl Guest {
         }
         self.state = Some(state);
         Ok(())
-    }
-
-    /// The verb `Resume`.
-    pub(super) fn resume(&mut self) -> Verdict<()> {
-        let woken = |name: &str| {
-            refuse(
-                VerbErrorKind::Hypervisor,
-                format!("somebody else let `{name}` go on while the snapshot was copying it"),
-            )
-        };
-        match self.suspended {
-            Suspended::No => Ok(()),
-            Suspended::Asked => self.withdraw(),
-            Suspended::Foreign => {
-                self.suspended = Suspended::No;
-                if self.look()?.suspended() { Ok(()) } else { Err(woken(&self.who.name)) }
-            }
-            Suspended::Since(since) => match self.xen.resume_fast(self.who.domid) {
-                Ok(()) => {
-                    self.suspended_for = since.elapsed();
-                    self.settle()
-                }
-                Err(privcmd::Error::NotSuspended(_)) => {
-                    self.settle()?;
-                    Err(woken(&self.who.name))
-                }
-                Err(e) => Err(of_xen(e)),
-            },
-        }
-    }
-
-    /// The guest runs: tell xenstored, or it would not report the domain's end, and the journal.
-    fn settle(&mut self) -> Verdict<()> {
-        self.suspended = Suspended::No;
-        let told = self.store.resume(self.who.domid);
-        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
-        told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))
-    }
-
-    /// Takes back a request to suspend. A guest that has read it already may suspend yet: what
-    /// looks at the guest next resumes it.
-    fn withdraw(&mut self) -> Verdict<()> {
-        self.suspended = Suspended::No;
-        self.owed = true;
-        if let Err(e) = withdraw_request(&mut self.store, self.who.domid) {
-            // The recovery does it with a connection of its own.
-            tracing::warn!(guest = self.who.name, error = %e, "withdrawing the request to suspend");
-        }
-        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
     }
 
     /// Undoes everything: the guest runs, is not logged, and grants nothing. What could not be
@@ -540,23 +405,5 @@ impl Drop for Guest {
         if !self.released {
             let _ = self.release();
         }
-    }
-}
-
-/// The node through which the toolstack asks a guest for things.
-pub(super) fn control_node(domid: u16) -> String {
-    format!("/local/domain/{domid}/control/shutdown")
-}
-
-/// Takes back a request to suspend that the guest has not read yet. (It clears the node when it
-/// reads it; that it may do so between our look and our write is why it is watched afterwards.)
-pub(super) fn withdraw_request(
-    store: &mut xenstore::Client,
-    domid: u16,
-) -> std::result::Result<(), xenstore::Error> {
-    let node = control_node(domid);
-    match store.read(&node)?.as_deref() {
-        Some("suspend") => store.write(&node, ""),
-        _ => Ok(()),
     }
 }

@@ -1,0 +1,149 @@
+//! Suspending a guest and letting it go on: as `xl save` asks it, through xenstore.
+//!
+//! What this module must never do: resume a guest that it did not ask to suspend, or forget a
+//! request that the guest may answer yet.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use handoff::VerbErrorKind;
+use privcmd::xenstore;
+
+use super::super::fault;
+use super::Guest;
+use super::verdict::{Verdict, of_xen, refuse};
+
+/// How often to look whether the guest has suspended. It bounds what polling adds to the
+/// suspended time.
+const POLL: Duration = Duration::from_micros(500);
+
+/// Whether the guest stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspended {
+    No,
+    /// We asked, and it may or may not.
+    Asked,
+    /// It does, since then, because we asked.
+    Since(Instant),
+    /// It did already, because of someone else: not ours to resume.
+    Foreign,
+}
+
+impl Guest {
+    /// The verb `Suspend`: asks as `xl save` does and waits.
+    pub(in super::super) fn suspend(&mut self) -> Verdict<()> {
+        let info = self.check()?;
+        if self.suspended != Suspended::No {
+            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is suspended already"));
+        }
+        if info.suspended() {
+            tracing::info!(guest = self.who.name, "is suspended by someone else, and will be left so");
+            self.suspended = Suspended::Foreign;
+            return Ok(());
+        }
+        self.suspended = Suspended::Asked;
+        let suspended = self.ask_to_suspend();
+        if suspended.is_err() {
+            self.withdraw()?;
+        }
+        suspended
+    }
+
+    fn ask_to_suspend(&mut self) -> Verdict<()> {
+        let failed = |e: &dyn std::fmt::Display| refuse(VerbErrorKind::Hypervisor, e);
+        self.note().map_err(|e| failed(&e))?;
+        let asked = Instant::now();
+        self.store.write(&control_node(self.who.domid), "suspend").map_err(|e| failed(&e))?;
+        fault::at("asked");
+        loop {
+            if self.look()?.suspended() {
+                let now = Instant::now();
+                self.freeze = now - asked;
+                self.suspended = Suspended::Since(now);
+                self.owed = false;
+                return Ok(());
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(refuse(VerbErrorKind::NoSuspend, "the snapshot was cancelled"));
+            }
+            if asked.elapsed() > self.suspend_timeout {
+                return Err(refuse(
+                    VerbErrorKind::NoSuspend,
+                    format!(
+                        "`{}` did not suspend within {} s of being asked",
+                        self.who.name,
+                        self.suspend_timeout.as_secs()
+                    ),
+                ));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// The verb `Resume`.
+    pub(in super::super) fn resume(&mut self) -> Verdict<()> {
+        let woken = |name: &str| {
+            refuse(
+                VerbErrorKind::Hypervisor,
+                format!("somebody else let `{name}` go on while the snapshot was copying it"),
+            )
+        };
+        match self.suspended {
+            Suspended::No => Ok(()),
+            Suspended::Asked => self.withdraw(),
+            Suspended::Foreign => {
+                self.suspended = Suspended::No;
+                if self.look()?.suspended() { Ok(()) } else { Err(woken(&self.who.name)) }
+            }
+            Suspended::Since(since) => match self.xen.resume_fast(self.who.domid) {
+                Ok(()) => {
+                    self.suspended_for = since.elapsed();
+                    self.settle()
+                }
+                Err(privcmd::Error::NotSuspended(_)) => {
+                    self.settle()?;
+                    Err(woken(&self.who.name))
+                }
+                Err(e) => Err(of_xen(e)),
+            },
+        }
+    }
+
+    /// The guest runs: tell xenstored, or it would not report the domain's end, and the journal.
+    pub(super) fn settle(&mut self) -> Verdict<()> {
+        self.suspended = Suspended::No;
+        let told = self.store.resume(self.who.domid);
+        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
+        told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))
+    }
+
+    /// Takes back a request to suspend. A guest that has read it already may suspend yet: what
+    /// looks at the guest next resumes it.
+    fn withdraw(&mut self) -> Verdict<()> {
+        self.suspended = Suspended::No;
+        self.owed = true;
+        if let Err(e) = withdraw_request(&mut self.store, self.who.domid) {
+            // The recovery does it with a connection of its own.
+            tracing::warn!(guest = self.who.name, error = %e, "withdrawing the request to suspend");
+        }
+        self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
+    }
+}
+
+/// The node through which the toolstack asks a guest for things.
+pub(in super::super) fn control_node(domid: u16) -> String {
+    format!("/local/domain/{domid}/control/shutdown")
+}
+
+/// Takes back a request to suspend that the guest has not read yet. (It clears the node when it
+/// reads it; that it may do so between our look and our write is why it is watched afterwards.)
+pub(in super::super) fn withdraw_request(
+    store: &mut xenstore::Client,
+    domid: u16,
+) -> std::result::Result<(), xenstore::Error> {
+    let node = control_node(domid);
+    match store.read(&node)?.as_deref() {
+        Some("suspend") => store.write(&node, ""),
+        _ => Ok(()),
+    }
+}
