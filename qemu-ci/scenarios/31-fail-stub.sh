@@ -1,6 +1,6 @@
 # The stub domain is destroyed or paused in the middle of a snapshot, also while the guest stands
 # still: the shim lets the guest go on, and the next snapshot works.
-# time limit: 300 s
+# time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh
 

@@ -1,5 +1,5 @@
 # Disks that are full or read-only, and images that are damaged, cut short or not images at all.
-# time limit: 300 s
+# time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh
 

@@ -6,7 +6,7 @@
 //!   hostile guest could do to its own table
 //! - `meddle replace DOMID READER`: the same, and puts grants to Dom0 in their places
 //! - `meddle clear DOMID READER`: clears what READER was let into in the upper half of the table
-//! - `meddle log DOMID SECONDS`: owns the log of the guest's writes for a while
+//! - `meddle log DOMID`: begins a log of the guest's writes, as somebody else would
 //! - `meddle unlog DOMID`: ends whoever's log of the guest's writes
 //! - `meddle stall DOMID`: has a paused guest read a request in its control node, and pauses it
 //!   again before it can answer
@@ -30,12 +30,12 @@ fn main() -> ExitCode {
         (Some("revoke"), Some(domid), Some(reader)) => spoil(domid, reader, false),
         (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, true),
         (Some("clear"), Some(domid), Some(reader)) => clear(domid, reader),
-        (Some("log"), Some(domid), Some(seconds)) => log(domid, seconds),
+        (Some("log"), Some(domid), _) => log(domid),
         (Some("unlog"), Some(domid), _) => unlog(domid),
         (Some("stall"), Some(domid), _) => stall(domid),
         (Some("unlogged"), Some(domid), _) => unlogged(domid),
         _ => {
-            Err("usage: meddle count|revoke|replace|clear DOMID READER | log DOMID SECONDS | unlog|stall|unlogged DOMID"
+            Err("usage: meddle count|revoke|replace|clear DOMID READER | log|unlog|stall|unlogged DOMID"
                 .into())
         }
     };
@@ -94,12 +94,8 @@ fn clear(domid: DomId, reader: DomId) -> Outcome {
     Ok(())
 }
 
-fn log(domid: DomId, seconds: u16) -> Outcome {
-    let xen = Hypervisor::open()?;
-    xen.log_dirty_enable(domid)?;
-    println!("owned");
-    std::thread::sleep(Duration::from_secs(seconds.into()));
-    Ok(xen.log_dirty_disable(domid)?)
+fn log(domid: DomId) -> Outcome {
+    Ok(Hypervisor::open()?.log_dirty_enable(domid)?)
 }
 
 fn unlogged(domid: DomId) -> Outcome {
