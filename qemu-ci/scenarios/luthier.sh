@@ -17,7 +17,6 @@ fail() {
 
 # start_luthier [OPTIONS OF LUTHIERD]: sets LUTHIERD to its pid; its log is luthierd.log here.
 start_luthier() {
-    [ -e /etc/luthier/stub.cfg ] || { mkdir -p /etc/luthier && cp /add/stub.cfg /etc/luthier/; }
     luthierd "$@" >>luthierd.log 2>&1 &
     LUTHIERD=$!
     await 20 "answer from luthierd" luthier status
