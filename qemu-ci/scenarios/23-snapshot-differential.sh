@@ -3,9 +3,10 @@
 #
 # `xl save` suspends the guest and then writes for seconds: it is stopped as soon as the guest
 # stands, Luthier takes it (the shim adopts a suspension that is not its own and leaves it), and
-# xl goes on writing. compare-streams.py says what may differ and why.
+# xl goes on writing. compare-streams.py says what may differ and why. A live snapshot is refused
+# while xl saves, so live-save is compared with xen-save, of a guest that stands by itself.
 . /add/scenarios/luthier.sh
-compare() { python3 /add/scenarios/compare-streams.py d4.xl "$@" >compared; }
+compare() { python3 /add/scenarios/compare-streams.py "$@" >compared; }
 
 start_luthier
 start_stub
@@ -26,13 +27,19 @@ saving=$!
 await 20 "suspension of d4 by xl save" is_suspended
 # shellcheck disable=SC2046 # words
 kill -STOP $(tree)
+sleep 1 # a write that had begun comes to its end
 written=$(size)
-for policy in xen-save live-save; do
-    taken d4 --policy $policy
+# snapshot POLICY FILE: of the suspended guest, exported.
+snapshot() {
+    taken d4 --policy "$1"
     is_suspended || fail "the snapshot did not leave the guest suspended"
-    run luthier export "$IMAGE" --output $policy.xl
-    step "$policy of the guest that xl save has suspended: $(figures)"
-done
+    run luthier export "$IMAGE" --output "$2"
+    step "$1 of the suspended guest: $(figures)"
+}
+snapshot xen-save xen-save.xl
+refused luthier snapshot d4 # live-save
+says refused.log 'xl is saving'
+is_suspended || fail "the refused snapshot did not leave the guest suspended"
 equal "$(size)" "$written" "what xl save had written while it was stopped"
 # shellcheck disable=SC2046 # words
 kill -CONT $(tree)
@@ -41,22 +48,33 @@ wait "$saving" || fail "xl save: $(cat save.log)"
 goes_on d4
 chain_right d4
 
-compare xen-save.xl live-save.xl || fail "xl save and Luthier differ: $(cat compared)"
+compare d4.xl xen-save.xl || fail "xl save and Luthier differ: $(cat compared)"
 sed 's/^/    /' compared
-step "xl save, xen-save and live-save have the same"
+cp compared same
+step "xl save and xen-save have the same"
+
+# Asked to suspend by nobody who would save it: it stands until it is destroyed.
+xenstore-write "/local/domain/$(xl domid d4)/control/shutdown" suspend
+await 20 "suspension of d4" is_suspended
+snapshot xen-save still.xl
+snapshot live-save live-save.xl
+compare still.xl live-save.xl || fail "xen-save and live-save differ: $(cat compared)"
+step "xen-save and live-save have the same"
+compare d4.xl live-save.xl && fail "the guest that went on has not changed"
+step "which the guest of before has not: $(tail -n 1 compared)"
 
 # That the comparison would see it: one octet changed in a page, and in the HVM context.
-flip() { # OCTET of live-save.xl
-    was=$(dd if=live-save.xl bs=1 skip="$1" count=1 2>/dev/null | od -An -tu1)
+flip() { # OCTET of xen-save.xl
+    was=$(dd if=xen-save.xl bs=1 skip="$1" count=1 2>/dev/null | od -An -tu1)
     # shellcheck disable=SC2059 # an octet by its number
     printf "\\$(printf %o $((was ^ 1)))" |
-        dd of=live-save.xl bs=1 seek="$1" count=1 conv=notrunc 2>/dev/null
+        dd of=xen-save.xl bs=1 seek="$1" count=1 conv=notrunc 2>/dev/null
 }
-flip $(($(sed -n 's/^B has page .* at \([0-9]*\), HVM.*/\1/p' compared | tail -n 1) + 77))
+flip $(($(sed -n 's/^B has page .* at \([0-9]*\), HVM.*/\1/p' same) + 77))
 # Behind the context's header (8 + 24 octets) and the first vCPU's descriptor (8): octet 600 of
 # its registers.
-flip $(($(sed -n 's/^B has page .*HVM context at //p' compared | tail -n 1) + 40 + 600))
-compare live-save.xl && fail "changed octets were not seen"
+flip $(($(sed -n 's/^B has page .*HVM context at //p' same) + 40 + 600))
+compare d4.xl xen-save.xl && fail "changed octets were not seen"
 sed -n 's/^differs/    an octet changed: differs/p' compared
 says compared '^differs: page .*: 1 octets, 77 to 77'
 says compared '^differs: HVM context .*: first at octet 600 of'
