@@ -25,8 +25,11 @@ END {
         printf "\n"
         for (m = 1; m <= nm; m++) {
             printf "%-12s", metrics[m]
-            peer = median(cases[c] SUBSEP subjects[1] SUBSEP metrics[m])
+            first = cases[c] SUBSEP subjects[1] SUBSEP metrics[m]
+            peer = (first in samples) ? median(first) : 0
             for (s = 1; s <= ns; s++) {
+                # What a subject does not have is not nought.
+                if (!((cases[c] SUBSEP subjects[s] SUBSEP metrics[m]) in samples)) { printf "%22s", "-         "; continue }
                 value = median(cases[c] SUBSEP subjects[s] SUBSEP metrics[m])
                 ratio = s > 1 && peer > 0 ? sprintf(" (x%.3f)", value / peer) : "         "
                 printf "%22s", sprintf("%.*f%s", value < 1000 && unit(metrics[m]) ~ /s$/ && unit(metrics[m]) != "bytes" && metrics[m] != "pages" ? 1 : 0, value, ratio)
