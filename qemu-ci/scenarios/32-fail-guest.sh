@@ -94,14 +94,16 @@ ended 'somebody else ended the logging of what .g1. writes'
 survived g1 0 "a log of writes that somebody else ended"
 
 # A hostile guest takes back, or changes, what was seeded for its snapshot.
-for how in revoke replace; do
+for how in revoke replace redirect; do
     fault hold window
     start_snapshot g1
     held window
     run meddle $how "$(domid g1)" "$STUB"
     no_fault
     ended 'g1. changed [0-9]+ grants'
+    # What it put there itself is its own, and left alone.
     run meddle clear "$(domid g1)" 0
+    run meddle clear "$(domid g1)" "$STUB"
     survived g1 0 "a guest that would $how its grants"
 done
 works g1

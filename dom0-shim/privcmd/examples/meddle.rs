@@ -5,6 +5,8 @@
 //! - `meddle revoke DOMID READER`: waits for entries seeded for READER and clears them, as a
 //!   hostile guest could do to its own table
 //! - `meddle replace DOMID READER`: the same, and puts grants to Dom0 in their places
+//! - `meddle redirect DOMID READER`: the same, but lets READER in, to the neighbour of each page: the
+//!   copy succeeds, and is of the wrong page
 //! - `meddle clear DOMID READER`: clears what READER was let into in the upper half of the table
 //! - `meddle log DOMID`: begins a log of the guest's writes, as somebody else would
 //! - `meddle unlog DOMID`: ends whoever's log of the guest's writes
@@ -15,6 +17,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use privcmd::grant::GrantEntry;
 use privcmd::{DomId, GrantTable, Hypervisor, xenstore};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -27,17 +30,20 @@ fn main() -> ExitCode {
     let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<DomId>().ok());
     let outcome = match (args.first().map(String::as_str), number(1), number(2)) {
         (Some("count"), Some(domid), Some(reader)) => count(domid, reader),
-        (Some("revoke"), Some(domid), Some(reader)) => spoil(domid, reader, false),
-        (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, true),
+        (Some("revoke"), Some(domid), Some(reader)) => spoil(domid, reader, |_| None),
+        (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, |_| Some((1, 0))),
+        (Some("redirect"), Some(domid), Some(reader)) => {
+            spoil(domid, reader, |e| Some((e.frame ^ 1, e.domid)))
+        }
         (Some("clear"), Some(domid), Some(reader)) => clear(domid, reader),
         (Some("log"), Some(domid), _) => log(domid),
         (Some("unlog"), Some(domid), _) => unlog(domid),
         (Some("stall"), Some(domid), _) => stall(domid),
         (Some("unlogged"), Some(domid), _) => unlogged(domid),
-        _ => {
-            Err("usage: meddle count|revoke|replace|clear DOMID READER | log|unlog|stall|unlogged DOMID"
-                .into())
-        }
+        _ => Err(
+            "usage: meddle count|revoke|replace|redirect|clear DOMID READER | log|unlog|stall|unlogged DOMID"
+                .into(),
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,25 +65,24 @@ fn upper_half(xen: &Hypervisor, domid: DomId) -> Result<GrantTable, Box<dyn std:
     Ok(GrantTable::map_top(xen, domid, half)?)
 }
 
-fn spoil(domid: DomId, reader: DomId, replace: bool) -> Outcome {
+/// Takes back what was seeded for `reader`, and puts a grant of a frame to a domain in the place of
+/// each, as `instead` says.
+fn spoil(domid: DomId, reader: DomId, instead: fn(GrantEntry) -> Option<(u32, DomId)>) -> Outcome {
     let xen = Hypervisor::open()?;
     let mut table = upper_half(&xen, domid)?;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
-        let seeded: Vec<u32> = table
-            .entries()
-            .filter(|(_, e)| e.permits_access() && e.domid == reader)
-            .map(|(index, _)| index)
-            .collect();
+        let seeded: Vec<(u32, GrantEntry)> =
+            table.entries().filter(|(_, e)| e.permits_access() && e.domid == reader).collect();
         if table.adopt(table.references(), reader) == 0 {
             std::thread::sleep(Duration::from_micros(200));
             continue;
         }
         let gone = table.revoke_all().revoked;
-        if replace {
-            for index in seeded {
+        for (index, entry) in seeded {
+            if let Some((frame, to)) = instead(entry) {
                 // One that was in use is still there.
-                let _ = table.seed(index, 1, 0);
+                let _ = table.seed(index, frame.into(), to);
             }
         }
         println!("{gone} entries spoiled");

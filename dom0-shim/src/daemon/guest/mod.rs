@@ -317,8 +317,10 @@ impl Guest {
                 pfn.ok_or_else(|| refuse(VerbErrorKind::NotAllowed, format!("there is no slot {slot}")))?,
             ));
         }
-        let first = self.window.open(half, &pfns).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        let opened = self.window.open(half, &pfns);
+        // What the guest did to the former grants explains more than what came of it.
         self.check_spoiled()?;
+        let first = opened.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
         Ok((first, left_out))
     }
 
