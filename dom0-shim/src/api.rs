@@ -132,6 +132,18 @@ pub struct Round {
     pub ms: f64,
 }
 
+/// A line of a table of rounds, as `snapshot` and `show` print it.
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { round, live, sent, zero, skipped, dirtied, ms } = self;
+        let how = if *live { "live" } else { "suspended" };
+        write!(
+            f,
+            "  round {round:>2} {how:9} {sent:>8} sent {zero:>8} zero {skipped:>8} skipped {dirtied:>8} dirty after it  {ms:>9.1} ms"
+        )
+    }
+}
+
 impl From<handoff::Round> for Round {
     fn from(r: handoff::Round) -> Self {
         let handoff::Round { round, live, sent, zero, skipped, dirtied, micros } = r;

@@ -95,7 +95,7 @@ impl Driver<'_> {
                 Action::LogDirty(on) => self.verb(Verb::LogDirty(on), &[]).await.map(drop),
                 Action::Suspend => self.verb(Verb::Suspend, &[]).await.map(drop),
                 Action::State => self.verb(Verb::State, &[]).await.map(drop),
-                Action::Resume => self.resume().await,
+                Action::Resume => self.verb(Verb::Resume, &[]).await.map(drop),
                 Action::Clean { last } => {
                     let cleaned = self.verb(Verb::Clean { last }, &[]).await.map(drop);
                     if cleaned.is_ok() {
@@ -163,10 +163,6 @@ impl Driver<'_> {
             Answer::Reply(..) => Err(Failure::Protocol),
             Answer::Lost => Err(Failure::Cancelled),
         }
-    }
-
-    async fn resume(&mut self) -> Result<(), Failure> {
-        self.verb(Verb::Resume, &[]).await.map(drop)
     }
 
     /// Opens a window on the batch, copies it and sends or keeps it.

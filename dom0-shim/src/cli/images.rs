@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use store::{ExportOptions, Image, ImportOptions};
 
 use super::{Cli, print};
+use crate::api::Round;
 use crate::error::{Context, Error, Result};
 
 /// Opens an image by name or path.
@@ -108,19 +109,10 @@ pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
     if let Some(policy) = m.policy.as_str() {
         println!("policy   {policy}");
     }
-    for r in m.report.get("rounds").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
-        let n = |key: &str| r.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let live = r.get("live").and_then(Value::as_bool).unwrap_or(false);
-        println!(
-            "  round {:>2} {:9} {:>8} sent {:>8} zero {:>8} skipped {:>8} dirty after it  {:>9.1} ms",
-            n("round"),
-            if live { "live" } else { "suspended" },
-            n("sent"),
-            n("zero"),
-            n("skipped"),
-            n("dirtied"),
-            r.get("ms").and_then(Value::as_f64).unwrap_or(0.0)
-        );
+    // An imported image has none.
+    let rounds = m.report.get("rounds").cloned().map(serde_json::from_value::<Vec<Round>>);
+    for round in rounds.into_iter().flatten().flatten() {
+        println!("{round}");
     }
     Ok(())
 }

@@ -64,16 +64,7 @@ impl Screen {
                 self.bar.set_message(format!("round {}, {} dirty/s{left}", p.round, p.dirty_rate));
                 self.bar.set_position(self.pages.saturating_sub(u64::from(p.remaining)));
             }
-            Event::Round(r) => self.line(&format!(
-                "  round {:>2} {:9} {:>8} sent {:>8} zero {:>8} skipped {:>8} dirty after it  {:>9.1} ms",
-                r.round,
-                if r.live { "live" } else { "suspended" },
-                r.sent,
-                r.zero,
-                r.skipped,
-                r.dirtied,
-                r.ms
-            )),
+            Event::Round(round) => self.line(&round.to_string()),
             Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
