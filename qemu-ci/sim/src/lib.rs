@@ -1,0 +1,1 @@
+//! Many switches in one process, virtual time, one seed.

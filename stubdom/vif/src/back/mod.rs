@@ -1,0 +1,1 @@
+//! Netback: serves the vif of a guest.

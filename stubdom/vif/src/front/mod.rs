@@ -1,0 +1,1 @@
+//! Netfront: the stub's own uplink.

@@ -1,0 +1,1 @@
+//! Which switches there are.

@@ -1,0 +1,1 @@
+//! Who a peer is, and sealing of what is said to it.

@@ -1,0 +1,1 @@
+//! MAC address to place, learned from source addresses.

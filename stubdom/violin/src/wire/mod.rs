@@ -1,0 +1,1 @@
+//! What a datagram between switches looks like.
