@@ -57,5 +57,7 @@ pub(crate) fn all(boot: &'static BootInfo) -> Result<(XenInfo, &'static PagePool
     }
     // SAFETY: as above; the heap's part is left out.
     let pool = POOL.call_once(|| unsafe { PagePool::new(free.start, heap) });
+    // SAFETY: boot says that nothing is there and that it is mapped; nobody else uses it.
+    unsafe { xen::grant::set_window(boot.window.start, boot.window.end) };
     if pool.total() < LEAST_POOL { Err(Error::Small(pool.total())) } else { Ok((xen, pool)) }
 }

@@ -171,6 +171,7 @@ impl Link {
                     mailbox.cancelled.set(true);
                 }
             }
+            ToStub::Net { .. } => {}
         }
         Ok(())
     }

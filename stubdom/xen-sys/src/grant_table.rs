@@ -4,6 +4,8 @@ use crate::DomId;
 use crate::errno::Errno;
 use crate::hypercall::{GRANT_TABLE_OP, hypercall3};
 
+const GNTTABOP_MAP_GRANT_REF: u64 = 0;
+const GNTTABOP_UNMAP_GRANT_REF: u64 = 1;
 const GNTTABOP_COPY: u64 = 5;
 const GNTTABOP_QUERY_SIZE: u64 = 6;
 
@@ -76,6 +78,50 @@ const _: () = assert!(size_of::<GnttabCopy>() == 40);
 const _: () = assert!(core::mem::offset_of!(GnttabCopy, dest) == 16);
 const _: () = assert!(core::mem::offset_of!(GnttabCopy, len) == 32);
 const _: () = assert!(core::mem::offset_of!(GnttabCopy, status) == 36);
+
+/// `GNTMAP_host_map`: into our memory, for the processor.
+pub const GNTMAP_HOST_MAP: u32 = 1 << 1;
+
+/// `struct gnttab_map_grant_ref`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GnttabMap {
+    /// In: the physical address of ours where the frame is to appear.
+    pub host_addr: u64,
+    /// In: `GNTMAP_*`.
+    pub flags: u32,
+    /// In: the grant reference.
+    pub gref: u32,
+    /// In: whose.
+    pub dom: DomId,
+    /// Out: `GNTST_*`.
+    pub status: i16,
+    /// Out: for [`unmap`].
+    pub handle: u32,
+    /// Out, of no use here.
+    pub dev_bus_addr: u64,
+}
+
+const _: () = assert!(size_of::<GnttabMap>() == 32);
+const _: () = assert!(core::mem::offset_of!(GnttabMap, dom) == 16);
+const _: () = assert!(core::mem::offset_of!(GnttabMap, handle) == 20);
+
+/// `struct gnttab_unmap_grant_ref`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GnttabUnmap {
+    /// In: where it was mapped.
+    pub host_addr: u64,
+    /// In: 0.
+    pub dev_bus_addr: u64,
+    /// In: what [`map`] gave.
+    pub handle: u32,
+    /// Out: `GNTST_*`.
+    pub status: i16,
+}
+
+const _: () = assert!(size_of::<GnttabUnmap>() == 24);
+const _: () = assert!(core::mem::offset_of!(GnttabUnmap, status) == 20);
 
 /// `struct gnttab_query_size`.
 #[repr(C)]
@@ -187,6 +233,24 @@ pub unsafe fn copy(ops: &mut [GnttabCopy]) -> Result<(), Errno> {
     let arg = ops.as_mut_ptr() as u64;
     // SAFETY: `ops` is an array of gnttab_copy of that length; the rest is the caller's.
     unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_COPY, arg, count) }.map(drop)
+}
+
+/// Maps a frame by its grant; the status is written into `op`.
+///
+/// # Safety
+/// Nothing of ours is at `op.host_addr`.
+pub unsafe fn map(op: &mut GnttabMap) -> Result<(), Errno> {
+    // SAFETY: `op` is what the call takes and outlives it; the rest is the caller's.
+    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, (&raw mut *op) as u64, 1) }.map(drop)
+}
+
+/// Unmaps it again; the status is written into `op`.
+///
+/// # Safety
+/// Nothing uses what is mapped there.
+pub unsafe fn unmap(op: &mut GnttabUnmap) -> Result<(), Errno> {
+    // SAFETY: as above.
+    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, (&raw mut *op) as u64, 1) }.map(drop)
 }
 
 /// How many frames our table has and may have.

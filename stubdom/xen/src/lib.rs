@@ -29,6 +29,7 @@ pub mod executor;
 pub mod grant;
 mod init;
 pub mod page;
+pub mod ring;
 pub mod time;
 pub mod vchan;
 pub mod xenstore;

@@ -1,11 +1,13 @@
-//! Grants: ours to others ([`grant`], [`GrantedPage`]) and copying by those of others to us
-//! ([`Copier`]).
+//! Grants: ours to others ([`grant`], [`GrantedPage`]), copying by those of others to us
+//! ([`Copier`] whole pages, [`Relay`] pieces), and mapping them where both sides write: rings ([`MappedPage`]).
 //!
 //! A frame that another domain may still be using is never used for anything else: ending a
 //! grant fails while Xen has the entry marked as in use, and the frame and its entry are then
 //! kept, or lost, but not reused.
 
 mod copy;
+mod map;
+mod relay;
 mod table;
 
 use core::fmt;
@@ -16,6 +18,8 @@ use xen_sys::DomId;
 use xen_sys::grant_table::GrantEntryV1;
 
 pub use copy::{Batch, Copier, MAX_BATCH};
+pub use map::{MapError, MappedPage, set_window};
+pub use relay::{Batch as RelayBatch, Full, Relay, Remote};
 use table::Table;
 
 use crate::page::PoolPage;
