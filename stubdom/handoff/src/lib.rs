@@ -12,10 +12,14 @@
 //! This crate must never interpret what it carries: it bounds lengths and decodes, nothing more.
 //! Both ends treat what they decode as an allegation.
 
+mod capture;
 mod message;
+mod net;
 mod pages;
 mod wire;
 
+pub use capture::*;
 pub use message::*;
+pub use net::*;
 pub use pages::*;
 pub use wire::*;

@@ -3,9 +3,11 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
+use crate::net::{NetAnswer, NetOrder, RequestId};
+
 /// The version of this protocol. It changes whenever a message changes its shape: the two ends
 /// are installed together and never need to understand an older one, only to refuse it clearly.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Says "this is Luthier's handoff" before anything else is believed: "LUTH".
 pub const MAGIC: u32 = 0x4854_554c;
@@ -88,10 +90,19 @@ pub enum ToStub {
         /// The snapshot.
         job: Job,
     },
+    /// An order to the network switch.
+    Net {
+        /// Its number, for the answer.
+        request: RequestId,
+        /// What to do.
+        order: NetOrder,
+    },
 }
 
 /// From the stub to the shim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// As for NetAnswer.
+#[allow(clippy::large_enum_variant)]
 pub enum ToShim {
     /// Answers the shim's hello, whatever its version.
     Hello(Hello),
@@ -133,6 +144,13 @@ pub enum ToShim {
         job: Job,
         /// What came of it.
         result: Result<Report, Failure>,
+    },
+    /// Answers an order to the network switch. Bulk as the answer says.
+    Net {
+        /// The order's number.
+        request: RequestId,
+        /// The answer, or a part of it.
+        answer: NetAnswer,
     },
 }
 
