@@ -17,6 +17,7 @@ mod recovery;
 mod saver;
 mod server;
 mod snapshot;
+mod teller;
 mod window;
 mod xen;
 

@@ -1,0 +1,150 @@
+//! Serves clients: one request a connection.
+
+mod attach;
+mod stub;
+mod take;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Options;
+use super::allow::{AllowList, Attached};
+use super::desk::Desk;
+use super::journal::Journal;
+use super::link::Link;
+use super::lock;
+use super::recovery::Mender;
+use super::teller::Teller;
+use super::xen::Xen;
+use crate::api::{Event, Request};
+use crate::error::{Context, Error, Result};
+
+/// The longest request, in bytes.
+const MAX_REQUEST: u64 = 64 * 1024;
+
+/// What all clients share.
+pub(super) struct Server {
+    options: Options,
+    xen: Xen,
+    journal: Journal,
+    mender: Mender,
+    link: Arc<Link>,
+    allowed: Mutex<AllowList>,
+    desk: Desk,
+    /// Clients that are being served.
+    serving: AtomicUsize,
+    /// Held while the stub is launched or destroyed.
+    launching: Mutex<()>,
+}
+
+impl Server {
+    /// A server. `mender` has begun with what an earlier daemon left.
+    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>) -> Self {
+        let allowed = Mutex::new(AllowList::open(&options.run));
+        let Mender { xen, journal, desk } = mender.clone();
+        Self {
+            options,
+            xen,
+            journal,
+            desk,
+            mender,
+            link,
+            serving: AtomicUsize::new(0),
+            allowed,
+            launching: Mutex::default(),
+        }
+    }
+
+    /// Xen's version, for the log.
+    pub(super) fn xen_version(&self) -> String {
+        self.xen.version_text()
+    }
+
+    /// Cancels every snapshot and waits until their guests are as they were.
+    pub(super) fn stop(&self, timeout: Duration) {
+        self.desk.stop(timeout);
+        // Their clients shall hear of it.
+        let until = Instant::now() + Duration::from_secs(1);
+        while self.serving.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Serves one client.
+    pub(super) fn serve(&self, client: UnixStream) {
+        self.serving.fetch_add(1, Ordering::SeqCst);
+        self.serve_one(client);
+        self.serving.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn serve_one(&self, client: UnixStream) {
+        let mut line = String::new();
+        let request =
+            BufReader::new((&client).take(MAX_REQUEST)).read_line(&mut line).map_err(|e| e.to_string());
+        let request = request.and_then(|_| serde_json::from_str(&line).map_err(|e| e.to_string()));
+        let teller = Teller::new(&client);
+        let result = match request {
+            Ok(request) => self.answer(request, &client, &teller),
+            Err(e) => Err(Error::new(format!("the request was not understood: {e}"))
+                .hint("Use luthier and luthierd of one release")),
+        };
+        let last = match result {
+            Ok(result) => Event::Done { result },
+            Err(error) => {
+                tracing::warn!(error = %error.message, "request failed");
+                Event::Failed { error }
+            }
+        };
+        teller.end(last);
+    }
+
+    fn answer(&self, request: Request, client: &UnixStream, teller: &Teller) -> Result<Value> {
+        match request {
+            Request::Status => self.status(),
+            Request::Up { pool } => self.up(pool),
+            Request::Down { force } => self.down(force),
+            Request::Attach { guest } => self.attach(&guest),
+            Request::Detach { guest } => self.detach(&guest),
+            Request::Snapshot { guest, policy, suspend_timeout } => {
+                self.snapshot(client, teller, &guest, policy, Duration::from_secs(suspend_timeout.into()))
+            }
+        }
+    }
+
+    fn status(&self) -> Result<Value> {
+        self.forget_gone_guests()?;
+        let stub = match self.link.connection() {
+            Ok(c) => json!({"state": "up", "domid": c.stub, "pool_mib": c.pool_pages / 256}),
+            Err(why) => json!({"state": "down", "reason": why.message, "hint": why.hint}),
+        };
+        let busy = self.desk.snapshots();
+        let guests: Vec<Value> = lock(&self.allowed)
+            .entries()
+            .iter()
+            .map(|a| json!({"name": a.name, "domid": a.domid, "snapshotting": busy.contains(&a.domid)}))
+            .collect();
+        Ok(json!({"xen": self.xen.version_text(), "stub": stub, "guests": guests}))
+    }
+
+    fn detach(&self, guest: &str) -> Result<Value> {
+        let mut allowed = lock(&self.allowed);
+        let entry = allowed.find(guest)?.clone();
+        if self.desk.snapshots().contains(&entry.domid) {
+            return Err(
+                Error::new(format!("a snapshot of `{guest}` is in progress")).hint("Wait until it has ended")
+            );
+        }
+        allowed.retain(|a| *a != entry)?;
+        Ok(json!({"guest": entry.name, "domid": entry.domid}))
+    }
+
+    fn forget_gone_guests(&self) -> Result<()> {
+        let domains = self.xen.domains().context("listing the domains")?;
+        lock(&self.allowed).retain(|a| domains.iter().any(|d| d.domid == a.domid && d.uuid == a.uuid))
+    }
+}

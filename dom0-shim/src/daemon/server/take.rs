@@ -1,0 +1,133 @@
+//! `luthier snapshot`: from the request to the thread that takes the snapshot.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+use store::{ImageId, ImageWriter, MemoryFigures, Meta};
+
+use super::attach::check_kind;
+use super::{Attached, Server, Teller, lock};
+use crate::api::{Event, PolicyName};
+use crate::daemon::desk::Claim;
+use crate::daemon::guest::{Guest, Parts};
+use crate::daemon::link::Connection;
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::snapshot::Snapshot;
+use crate::error::{Context, Error, Result};
+use crate::xl;
+
+impl Server {
+    pub(super) fn snapshot(
+        &self,
+        client: &UnixStream,
+        teller: &Teller,
+        guest: &str,
+        policy: PolicyName,
+        suspend_timeout: Duration,
+    ) -> Result<Value> {
+        let began = Instant::now();
+        let who = lock(&self.allowed).find(guest)?.clone();
+        let domid = who.domid;
+        let connection = self.link.connection()?;
+        let info = self.xen.check_attached(&who)?;
+        let claim = self.desk.snapshot(domid, &who.name)?;
+        let order = Order { who, info, connection, policy, suspend_timeout, began };
+        let result = self.take(client, teller, &claim, order);
+        // Whatever the snapshot could not undo itself.
+        self.mender.take_over(domid, claim);
+        result
+    }
+
+    fn take(&self, client: &UnixStream, teller: &Teller, claim: &Claim, order: Order) -> Result<Value> {
+        let Order { who, info, connection, policy, suspend_timeout, began } = order;
+        let listed = xl::find(&who.domid.to_string())?;
+        // A device may have been attached since.
+        check_kind(&listed)?;
+        let config = listed.config;
+        let frames = self.xen.frames(who.domid)?;
+        let images = &self.options.images;
+        fs::create_dir_all(images).map_err(|e| {
+            Error::from(store::Error::from_io("making", images, e))
+                .hint("Images can be kept elsewhere: luthierd --images DIR")
+        })?;
+        let created = SystemTime::now();
+        let meta = Meta {
+            guest: who.name.clone(),
+            uuid: uuid_text(&who.uuid),
+            created,
+            xen: self.xen.store_version(),
+            vcpus: info.online_vcpus.max(1),
+            memory: MemoryFigures { max_kib: info.max_pages * 4, target_kib: info.tot_pages * 4 },
+            extents: frames.clone(),
+            policy: policy.name().into(),
+        };
+        let id = ImageId::unused(images, &who.name, created);
+        let writer = ImageWriter::create(images, id, meta)?;
+        let image = writer.id().to_string();
+        let (mailbox, mail) = Mailbox::new(writer);
+        claim.cancel_at(&mailbox);
+        let guest = Guest::new(Parts {
+            xen: self.xen.clone(),
+            journal: self.journal.clone(),
+            who,
+            stub: connection.stub,
+            frames,
+            config,
+            suspend_timeout,
+            cancelled: mailbox.cancelled(),
+        })?;
+        tracing::info!(image, pages = guest.pages(), policy = policy.name(), "snapshot begins");
+        teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
+        cancel_on_hang_up(client, &mailbox)?;
+        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, began };
+        let result = snapshot.run(&self.link, &mut |event| teller.tell(event));
+        if result.is_ok() {
+            tracing::info!(image, "snapshot committed");
+        }
+        result
+    }
+}
+
+/// What [`Server::take`] is to do.
+struct Order {
+    who: Attached,
+    info: privcmd::DomainInfo,
+    connection: Arc<Connection>,
+    policy: PolicyName,
+    suspend_timeout: Duration,
+    began: Instant,
+}
+
+/// A client that hangs up wants its snapshot no more.
+fn cancel_on_hang_up(client: &UnixStream, mailbox: &Mailbox) -> Result<()> {
+    let mut client = client.try_clone().context("watching the client")?;
+    let mailbox = mailbox.clone();
+    std::thread::spawn(move || {
+        // Clients say nothing more: any end of this read is the end of the client, or our own.
+        let _ = client.read(&mut [0]);
+        mailbox.cancel();
+    });
+    Ok(())
+}
+
+/// A uuid as people write it.
+fn uuid_text(uuid: &[u8; 16]) -> String {
+    let hex: String = uuid.iter().map(|b| format!("{b:02x}")).collect();
+    let part = |range| hex.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_reads_as_people_write_it() {
+        let uuid = [0x0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
+        assert_eq!(uuid_text(&uuid), "0f010203-0405-0607-0809-0a0b0c0d0eff");
+    }
+}
