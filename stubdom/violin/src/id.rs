@@ -38,6 +38,17 @@ impl Mac {
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
+
+    /// Whether it can be the address of a station: no group, and not all zeros.
+    pub const fn is_station(self) -> bool {
+        !self.is_group() && !matches!(self.0, [0, 0, 0, 0, 0, 0])
+    }
+
+    /// 01:80:c2:00:00:00 to :0f: what a station says to the bridge next to it (IEEE 802.1Q, 8.6.3:
+    /// spanning tree, pause, LACP, LLDP).
+    pub const fn is_link_local(self) -> bool {
+        matches!(self.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+    }
 }
 
 impl fmt::Display for Mac {

@@ -1,0 +1,2 @@
+//! How fast the switch core is.
+fn main() {}
