@@ -27,6 +27,8 @@ pub mod console;
 pub mod event;
 pub mod executor;
 pub mod grant;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod init;
 pub mod page;
 pub mod ring;

@@ -102,6 +102,16 @@ pub fn end(gref: Gref) -> Result<(), InUse> {
     TABLE.lock().end(gref)
 }
 
+/// Changes the flags of a grant of ours, even while it is in use. The entry is never given out
+/// again once they were 0.
+///
+/// # Safety
+/// The frame stays the other domain's to use, whatever the flags say.
+#[cfg(feature = "hostile")]
+pub(crate) unsafe fn set_flags(gref: Gref, flags: u16) {
+    TABLE.lock().set_flags(gref, flags);
+}
+
 /// Entries of our table that are free.
 pub fn free_entries() -> u32 {
     TABLE.lock().free()

@@ -106,6 +106,17 @@ impl Table {
         Ok(())
     }
 
+    #[cfg(feature = "hostile")]
+    pub(super) fn set_flags(&mut self, gref: Gref, flags: u16) {
+        if (sys::RESERVED_ENTRIES..self.fresh).contains(&gref.0) {
+            // SAFETY: the index is within the table; Xen changes the flags atomically too.
+            unsafe {
+                let entry = self.entries.add(gref.0 as usize);
+                AtomicU16::from_ptr(&raw mut (*entry).flags).store(flags, Ordering::Release);
+            }
+        }
+    }
+
     /// Entries that can be taken.
     pub(super) fn free(&self) -> u32 {
         self.free
