@@ -7,7 +7,7 @@
 
 use core::cell::Cell;
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, Waker};
@@ -269,9 +269,13 @@ impl Port {
     /// Waits for an event since the last `wait` ended: ready at once if one came in the meantime.
     /// For ports with one task that waits.
     pub async fn wait(&self) {
-        let listen = Listen { slot: self.slot, since: self.seen.get() };
-        let count = listen.await;
-        self.seen.set(count);
+        poll_fn(|cx| self.poll_wait(cx)).await;
+    }
+
+    /// As [`Port::wait`], for a task that waits for several ports.
+    pub fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut listen = Listen { slot: self.slot, since: self.seen.get() };
+        Pin::new(&mut listen).poll(cx).map(|count| self.seen.set(count))
     }
 
     /// Makes those who listen look again, as an event would.
