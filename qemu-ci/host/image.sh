@@ -5,7 +5,7 @@
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR, REPO.
 
 LAB_MODULES='xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback
-    bridge tun loop ext4 ahci sd_mod e1000e xen-blkfront xen-netfront'
+    bridge tun loop ext4 ahci sd_mod e1000e xen-blkfront xen-netfront openvswitch vxlan'
 LAB_TOOLS_DOM0='xl libxl-save-helper xenstored xen-init-dom0 xenconsoled xenconsole xen-hvmctx
     xentop xenpm xenctx xen-hptool xen-diag xenstore-control lsevtchn readnotes
     xenperf xentrace xenwatchdogd test-resource'
@@ -42,6 +42,15 @@ copy_elf() {
                 install -D -m 755 "$root/usr/lib/x86_64-linux-gnu/$lib" \
                     "$stage/usr/lib/x86_64-linux-gnu/$lib"
         done
+}
+
+# Copies the kernel module $1 to $2, unpacked.
+unpack_module() {
+    case $1 in
+    *.xz) xz -dc "$1" >"$2" ;;
+    *.zst) zstd -dcq "$1" >"$2" ;;
+    *) cp "$1" "$2" ;;
+    esac
 }
 
 # The Dom0 file tree of release $2 (unpacked at $1) into $3.
@@ -92,11 +101,7 @@ stage_dom0() {
         module=${module%% *}
         local to=$stage${module#"$root"}
         mkdir -p "$(dirname "$to")"
-        case $module in
-        *.xz) xz -dc "$module" >"${to%.xz}" ;;
-        *.zst) zstd -dcq "$module" >"${to%.zst}" ;;
-        *) cp "$module" "$to" ;;
-        esac
+        unpack_module "$module" "$(echo "$to" | sed 's/\.[xz][a-z]*$//')"
     done
     touch "$stage/usr/lib/modules/$kver/"modules.{builtin,order}
     cp "$root/usr/lib/modules/$kver"/modules.builtin* "$stage/usr/lib/modules/$kver/"
@@ -127,7 +132,8 @@ stage_python() {
 # Makes $LAB_CACHE/$1/boot/{xen,vmlinux,base.cpio} when their sources have changed.
 build_base() {
     local xen=$1 dir=$LAB_CACHE/$1 key
-    key=$(cat "$LAB_DIR"/host/{packages,image}.sh "$LAB_DIR"/dom0/* | sha256sum | cut -c 1-16)
+    key=$(cat "$LAB_DIR"/host/{packages,image}.sh "$LAB_DIR"/dom0/{init,mkguest,onhost,serve-host,vif-bridge} |
+        sha256sum | cut -c 1-16)
     (
         flock 9
         [ "$(cat "$dir/boot/key" 2>/dev/null)" = "$key" ] && exit 0

@@ -75,7 +75,7 @@ show_end_of_logs() {
 
 # Boots the hosts, waits for host 0, collects its files; exits with the script's status.
 run_hosts() {
-    local id host watchdog
+    local id host watchdog images=("$LAB_CACHE/$xen/boot/base.cpio")
     id=$(date -u +%Y%m%d-%H%M%S)-$$
     run_dir=$REPO/target/lab/$id
     net_port=$((20000 + $$ % 20000 / 8 * 8))
@@ -83,7 +83,8 @@ run_hosts() {
     mkdir -p "$run_dir/overlay" "$run_dir/out" || exit 125
     [ "$build" = no ] || build_project
     stage_overlay "$run_dir/overlay"
-    { cat "$LAB_CACHE/$xen/boot/base.cpio" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd" ||
+    [ "$net" = no ] || images+=("$LAB_CACHE/$xen-net/boot/dom0.cpio")
+    { cat "${images[@]}" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd" ||
         die "could not make the initrd"
     rm -rf "$run_dir/overlay"
 

@@ -1,7 +1,7 @@
 # What is installed in Dom0 beside Debian's tools: the project's binaries, the lab's guest,
 # the script and the added files. Made anew for each run: it is small.
 #
-# Sourced by `lab`. Wants: REPO, build, bare, script, add.
+# Sourced by `lab`. Wants: REPO, xen, net, build, bare, script, add.
 
 TARGET_DIR=${CARGO_TARGET_DIR:-$REPO/target}
 HOST_TRIPLE=x86_64-unknown-linux-gnu
@@ -63,6 +63,11 @@ stage_overlay() {
     cp "$built/guest" "$stage/guest-root/init"
     cpio_of "$stage/guest-root" | gzip -1 >"$stage/lab/guest/initrd.gz"
     rm -rf "$stage/guest-root"
+    install -m 755 "$LAB_DIR/dom0/onguest" "$stage/usr/bin/onguest"
+    if [ "$net" = yes ]; then
+        install -D -m 755 "$LAB_DIR/dom0/vif-ovs" "$stage/etc/xen/scripts/vif-ovs"
+        stage_net_initrd "$stage" "$built/guest"
+    fi
     if [ "$bare" = no ]; then
         install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"
         install_if_there "$built/luthier" "$stage/usr/sbin/luthier"

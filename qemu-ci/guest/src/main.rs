@@ -3,34 +3,53 @@
 //!
 //! As process 1 it advances a hash chain, printing each link, and rewrites memory that it
 //! checks itself; its settings come from the kernel's command line (see [`settings`]).
-//! Otherwise it is the tool `guest verify-chain`, which checks console logs. It must never
-//! depend on anything but a kernel and a console.
+//! Otherwise it is a tool, whose verbs are told by [`USAGE`]. Its work must never depend on
+//! anything but a kernel and a console.
 
 mod chain;
+mod command;
+mod cpu;
 mod memory;
+mod serve;
 mod settings;
+mod store;
+mod udp;
 mod verify;
 mod work;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: guest verify-chain FILE...              each log: every link right, numbers without gaps
-       guest verify-chain --continues A B      also: B goes on exactly after some link of A
-       guest last-link FILE                    number of the last whole link";
+in Dom0:
+  guest verify-chain FILE...              each log: every link right, numbers without gaps
+  guest verify-chain --continues A B      also: B goes on exactly after some link of A
+  guest last-link FILE                    number of the last whole link
+  guest on [-t SECONDS] NAME COMMAND...   runs a shell command in a guest that serves commands
+  guest cpu                               `ID NAME NANOSECONDS` of CPU time for each domain
+in a guest:
+  guest serve                             runs the commands that Dom0 sends, for ever
+  guest store-read PATH                   a node of xenstore
+  guest udp-send ADDRESS:PORT SIZE SECONDS    datagrams as fast as they go
+  guest udp-receive PORT SECONDS              counts them, from the first on";
 
 fn main() -> ExitCode {
-    if std::process::id() == 1 {
-        work::run(&settings::Settings::from_environment());
-    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if std::process::id() == 1 && words.as_slice() != ["serve"] {
+        work::run(&settings::Settings::from_environment());
+    }
     let outcome = match words.as_slice() {
-        ["verify-chain", "--continues", a, b] => verify::continues(a, b),
+        ["verify-chain", "--continues", a, b] => verify::continues(a, b).map_err(text),
         ["verify-chain", files @ ..] if !files.is_empty() && !files[0].starts_with('-') => {
-            verify::each(files)
+            verify::each(files).map_err(text)
         }
-        ["last-link", file] => verify::last_link(file),
+        ["last-link", file] => verify::last_link(file).map_err(text),
+        ["on", rest @ ..] => return command::on(rest),
+        ["cpu"] => cpu::report(),
+        ["serve"] => serve::run(),
+        ["store-read", path] => serve::read(path),
+        ["udp-send", to, size, seconds] => udp::send(to, size, seconds),
+        ["udp-receive", port, seconds] => udp::receive(port, seconds),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -46,4 +65,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
