@@ -1,8 +1,9 @@
 //! The Ethernet header, checked.
 //!
 //! What the switch needs to know of a frame stands in its first octets; it never looks further, so
-//! that any protocol passes (VS13). VLAN tags pass through untouched: they are measured, since an
-//! MTU speaks of what comes after them, and mean nothing else here.
+//! that any protocol passes (VS13). VLAN tags pass through untouched: one is measured, since an MTU
+//! speaks of what comes after it (a second one counts as payload, as in Linux), and they mean nothing
+//! else here.
 
 use core::fmt;
 
@@ -14,14 +15,15 @@ mod field {
     pub(super) const DESTINATION: Range<usize> = 0..6;
     pub(super) const SOURCE: Range<usize> = 6..12;
     pub(super) const ETHERTYPE: Range<usize> = 12..14;
+    pub(super) const INNER_ETHERTYPE: Range<usize> = 16..18;
 }
 
 /// Octets of an Ethernet header without tags. A shorter frame is a runt.
 pub const HEADER_LEN: usize = 14;
 
-/// Octets of the longest header that is measured: two VLAN tags (IEEE 802.1ad). With as many octets
-/// of a frame, or all of it if it is shorter, [`Header::parse`] sees all that it looks at.
-pub const HEADER_LEN_MAX: usize = HEADER_LEN + 2 * TAG_LEN;
+/// Octets of the longest header that is measured: with one VLAN tag. With as many octets of a frame,
+/// or all of it if it is shorter, [`Header::parse`] sees all that it looks at.
+pub const HEADER_LEN_MAX: usize = HEADER_LEN + TAG_LEN;
 
 const TAG_LEN: usize = 4;
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
@@ -45,9 +47,9 @@ pub struct Header {
     pub dst: Mac,
     /// Where it says that it comes from.
     pub src: Mac,
-    /// What it carries: the type behind the tags, as far as they were measured.
+    /// What it carries: the type behind the tag, if there is one.
     pub ethertype: u16,
-    /// Octets in front of the payload: 14, 18 or 22.
+    /// Octets in front of the payload: 14 or 18.
     len: u8,
 }
 
@@ -60,15 +62,16 @@ impl Header {
         let src = Mac(array(octets, field::SOURCE)?);
         let mut ethertype = u16::from_be_bytes(array(octets, field::ETHERTYPE)?);
         let mut len = HEADER_LEN;
-        while TAGS.contains(&ethertype) && len < HEADER_LEN_MAX {
-            let Ok(inner) = array(octets, len + 2..len + TAG_LEN) else { break };
+        if TAGS.contains(&ethertype)
+            && let Ok(inner) = array(octets, field::INNER_ETHERTYPE)
+        {
             ethertype = u16::from_be_bytes(inner);
             len += TAG_LEN;
         }
         Ok(Header { dst, src, ethertype, len: len as u8 })
     }
 
-    /// Octets of the header, tags included: 14, 18 or 22.
+    /// Octets of the header, its tag included: 14 or 18.
     pub const fn header_len(&self) -> usize {
         self.len as usize
     }
@@ -103,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_measured_up_to_two_and_a_cut_one_is_payload() {
-        let mut frame = [0u8; 30];
-        frame[12..26].copy_from_slice(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3, 0x86, 0xdd]);
+    fn one_tag_is_measured_and_a_second_or_a_cut_one_is_payload() {
+        let mut frame = [0u8; 26];
+        frame[12..22].copy_from_slice(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x86, 0xdd]);
         let parsed = |len: usize| Header::parse(&frame[..len]).map(|h| (h.header_len(), h.ethertype));
-        assert_eq!(parsed(30), Ok((22, 0x8100)), "a third tag is payload");
-        assert_eq!(parsed(21), Ok((18, 0x8100)));
+        assert_eq!(parsed(26), Ok((18, 0x8100)));
+        assert_eq!(parsed(18), Ok((18, 0x8100)));
         assert_eq!(parsed(17), Ok((14, 0x88a8)));
     }
 }

@@ -44,7 +44,7 @@ pub enum SetPeer {
 
 impl Switch {
     /// Adds a network. `mtu`: octets of the largest payload of a frame, that is, of what comes after
-    /// the Ethernet header and its VLAN tags: 1400 for example. Peers which are known to be members
+    /// the Ethernet header and a VLAN tag: 1400 for example. Peers which are known to be members
     /// of it take part at once.
     pub fn add_network(&mut self, id: NetworkId, mtu: u16) -> Result<(), AddNetwork> {
         if self.slot(id).is_some() {
