@@ -2,12 +2,17 @@
 //!
 //! | module | what for |
 //! | --- | --- |
+//! | [`frame`] | frames on their way |
 //! | [`gather`] | from the requests of a transmit ring to one frame |
+//! | [`hub`] | all ports, and the frames between them; `deliver` is its second half |
 //! | [`xenbus`] | when to connect and disconnect: the states of both ends |
 //! | [`node`] | what the front end says in xenstore, read with suspicion |
 //! | [`port`] | a connected vif: its two rings and its events |
 
+mod deliver;
+pub mod frame;
 pub mod gather;
+pub mod hub;
 pub mod node;
 pub mod port;
 pub mod xenbus;

@@ -67,7 +67,7 @@ impl From<BadIndex> for Broken {
 pub struct Rings<P> {
     tx: BackRing<P, TX_SLOT>,
     rx: BackRing<P, RX_SLOT>,
-    /// Frames whose requests were taken and not yet answered.
+    /// Slots of frames that were taken and not yet answered.
     open: u32,
 }
 
@@ -98,8 +98,8 @@ impl<P: RingPage> Rings<P> {
         if pending == 0 {
             return Ok(None);
         }
-        let (frame, _) = gather(pending, || self.tx.take()).map_err(Broken::Frame)?;
-        self.open += 1;
+        let (frame, taken) = gather(pending, || self.tx.take()).map_err(Broken::Frame)?;
+        self.open += taken;
         Ok(Some(frame))
     }
 
@@ -111,11 +111,11 @@ impl<P: RingPage> Rings<P> {
         for _ in 0..frame.extras {
             self.tx.respond(TxResponse { id: 0, status: netif::NETIF_RSP_NULL }.to_slot());
         }
-        self.open = self.open.saturating_sub(1);
+        self.open = self.open.saturating_sub(frame.fragments.len() as u32 + u32::from(frame.extras));
     }
 
-    /// Frames not answered yet.
-    pub fn open(&self) -> u32 {
+    /// Slots not answered yet.
+    pub fn open_slots(&self) -> u32 {
         self.open
     }
 
