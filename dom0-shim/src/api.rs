@@ -42,6 +42,46 @@ pub enum Request {
         /// How long the guest may take to answer the request to suspend, in seconds.
         suspend_timeout: u32,
     },
+    /// Something about networks.
+    Net {
+        /// What.
+        net: NetRequest,
+    },
+}
+
+/// What a client asks about networks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum NetRequest {
+    /// Make one.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its number; made of the name if not given.
+        id: Option<u32>,
+        /// Its MTU; what fits if not given.
+        mtu: Option<u16>,
+        /// Whether MAC addresses of vifs stay at their ports.
+        pin: bool,
+    },
+    /// Delete one that no guest uses.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// All that there are.
+    List,
+    /// Join other hosts' switches through one of them.
+    Join {
+        /// Where it is.
+        address: String,
+        /// Its public key.
+        key: String,
+    },
+    /// Leave the other hosts' switches.
+    Leave,
+    /// This host's public key.
+    Key,
 }
 
 /// Policies by name.

@@ -20,3 +20,12 @@ pub const CHANNEL: &str = "data/luthier";
 
 /// The stub domain's kernel.
 pub const STUB_KERNEL: &str = "/usr/lib/luthier/stubdom";
+
+/// What must outlive a reboot: the networks.
+pub const STATE: &str = "/var/lib/luthier";
+
+/// How the stub is reached by other hosts' switches.
+pub const NET_CONFIG: &str = "/etc/luthier/net.toml";
+
+/// The secret key of this host's switch.
+pub const SWITCH_KEY: &str = "/etc/luthier/switch.key";

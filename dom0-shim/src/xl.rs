@@ -6,6 +6,7 @@ use std::process::{ChildStdin, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
+use crate::paths;
 
 /// A domain as `xl list -l` describes it.
 #[derive(Clone, Debug)]
@@ -33,6 +34,55 @@ impl Listed {
     }
 }
 
+/// A vif, as libxl describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vif {
+    /// Its number in the guest.
+    pub devid: u16,
+    /// Its MAC address, in lower case.
+    pub mac: Option<String>,
+    /// What the configuration's `bridge=` says: for our stub, the network.
+    pub bridge: Option<String>,
+    /// What the configuration's `backend=` says.
+    pub backend: Option<String>,
+    /// The back end's domain id; 0 if not known.
+    pub backend_domid: u16,
+}
+
+impl Vif {
+    /// Whether our stub is its back end. `stub` is the stub's domain id, if it runs.
+    pub fn is_ours(&self, stub: Option<u16>) -> bool {
+        match &self.backend {
+            Some(name) if name == paths::STUB_NAME => true,
+            Some(id) => stub.is_some_and(|s| s.to_string() == *id),
+            None => self.backend_domid != 0 && Some(self.backend_domid) == stub,
+        }
+    }
+
+    /// Whether its `bridge=` is this network, by name or number.
+    pub fn says(&self, network: &str, id: u32) -> bool {
+        self.bridge.as_deref().is_some_and(|b| b == network || b.parse() == Ok(id))
+    }
+}
+
+/// The vifs of a configuration of libxl's.
+pub fn vifs(config: &Value) -> Vec<Vif> {
+    let nics = config.get("nics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let number = |nic: &Value, key| nic.get(key).and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
+    nics.iter()
+        .map(|nic| {
+            let text = |key| nic.get(key).and_then(Value::as_str).map(str::to_owned);
+            Vif {
+                devid: number(nic, "devid").unwrap_or(0),
+                mac: text("mac").map(|m| m.to_lowercase()),
+                bridge: text("bridge"),
+                backend: text("backend_domname"),
+                backend_domid: number(nic, "backend_domid").unwrap_or(0),
+            }
+        })
+        .collect()
+}
+
 fn run(args: &[&str]) -> Result<Output> {
     let output = Command::new("xl")
         .args(args)
@@ -44,6 +94,19 @@ fn run(args: &[&str]) -> Result<Output> {
         return Ok(output);
     }
     Err(Error::new(format!("`xl {}` failed: {}", args.join(" "), last_words(&output.stderr))))
+}
+
+/// All domains but Dom0.
+pub fn list() -> Result<Vec<Listed>> {
+    let output = run(&["list", "-l"])?;
+    let value: Value = serde_json::from_slice(&output.stdout).context("reading `xl list -l`")?;
+    let all = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(all.iter().filter_map(listed).filter(|l| l.domid != 0).collect())
+}
+
+fn listed(entry: &Value) -> Option<Listed> {
+    let domid = u16::try_from(entry.get("domid")?.as_u64()?).ok()?;
+    Some(Listed { domid, config: entry.get("config")?.clone() })
 }
 
 /// Finds a domain by name or id.
@@ -61,10 +124,8 @@ pub fn find(guest: &str) -> Result<Listed> {
         _ => None,
     };
     entry
-        .and_then(|e| {
-            let domid = u16::try_from(e.get("domid")?.as_u64()?).ok()?;
-            Some(Listed { domid, config: e.get("config")?.clone() })
-        })
+        .as_ref()
+        .and_then(listed)
         .ok_or_else(|| Error::new("`xl list -l` printed something else than a domain"))
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod images;
+mod net;
 mod print;
 mod restore;
 mod snapshot;
@@ -76,6 +77,21 @@ pub enum Command {
     Detach {
         /// The guest's name or domain id
         guest: String,
+    },
+    /// Make and watch the networks of guests
+    ///
+    /// A network (a VIOLIN) is one Ethernet for guests on any number of hosts. The stub domain is
+    /// its switch: a guest joins by a vif in its xl configuration,
+    ///
+    ///   vif = ['mac=00:16:3e:00:00:01,backend=luthier-stub,bridge=NAME,mtu=1398']
+    ///
+    /// or by `luthier attach GUEST --net NAME`. Networks of one number on hosts that have joined
+    /// each other are one network; what goes between hosts is encrypted.
+    #[command(verbatim_doc_comment)]
+    Net {
+        /// What to do
+        #[command(subcommand)]
+        command: net::NetCommand,
     },
     /// Take a snapshot of an attached guest while it runs
     ///
@@ -168,6 +184,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Detach { guest } => {
             print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)
         }
+        Command::Net { command } => net::run(cli, command),
         Command::Snapshot { guest, policy, suspend_timeout } => {
             let request = Request::Snapshot {
                 guest: guest.clone(),

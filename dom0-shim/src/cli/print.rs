@@ -25,12 +25,16 @@ pub(super) fn bytes(n: u64) -> String {
     if *unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-fn number(value: &Value, key: &str) -> u64 {
+pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or(0)
+}
+
+pub(super) fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The stub is up.
@@ -43,6 +47,10 @@ pub(super) fn up(json: bool, result: &Value) -> Result<()> {
             number(result, "domid"),
             number(result, "pool_mib")
         );
+        for warning in items(result, "warnings") {
+            eprintln!("warning: {}", text(warning, "message"));
+            eprintln!("  {}", text(warning, "hint"));
+        }
     }
     Ok(())
 }

@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff::{Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE};
-use handoff::{PageEntry, ToShim, ToStub};
+use handoff::{
+    CAPTURE_BULK, Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE,
+};
+use handoff::{NetAnswer, NetOrder, PageEntry, RequestId, ToShim, ToStub};
 use privcmd::vchan;
+use zeroize::Zeroizing;
 
 use super::lock;
 use super::mailbox::{Mail, Mailbox};
+use super::net::{Answers, Asks, Switch};
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
 use crate::paths;
@@ -64,7 +68,8 @@ impl Connection {
 }
 
 fn send(writer: &mut vchan::Writer, message: &ToStub, bulk: &[u8]) -> Result<()> {
-    let mut buf = [0; HEADER_LEN + MAX_BODY];
+    // Wiped afterwards: one message holds a key.
+    let mut buf = Zeroizing::new([0; HEADER_LEN + MAX_BODY]);
     let head = handoff::encode(message, bulk.len(), &mut buf).context("encoding a message")?;
     writer.write_all(&[head, bulk]).context("writing to the stub domain")
 }
@@ -75,6 +80,7 @@ pub(super) struct Link {
     changed: Condvar,
     jobs: Mutex<HashMap<Job, Mailbox>>,
     next_job: AtomicU32,
+    asks: Arc<Asks>,
 }
 
 impl Link {
@@ -85,6 +91,7 @@ impl Link {
             changed: Condvar::new(),
             jobs: Mutex::default(),
             next_job: AtomicU32::new(1),
+            asks: Arc::default(),
         });
         let keeper = Arc::clone(&link);
         std::thread::spawn(move || keeper.keep(&xen));
@@ -102,6 +109,19 @@ impl Link {
     /// Whether this connection is still the one: if not, who enlists now is not told of its end.
     pub(super) fn is_current(&self, connection: &Arc<Connection>) -> bool {
         matches!(&*lock(&self.state), State::Up(current) if Arc::ptr_eq(current, connection))
+    }
+
+    /// Waits for the first connection, or for the next after this one.
+    pub(super) fn next(&self, last: Option<&Arc<Connection>>) -> Arc<Connection> {
+        let mut state = lock(&self.state);
+        loop {
+            match &*state {
+                State::Up(connection) if last.is_none_or(|last| !Arc::ptr_eq(last, connection)) => {
+                    return Arc::clone(connection);
+                }
+                _ => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
     }
 
     /// Waits until a stub is connected.
@@ -163,6 +183,7 @@ impl Link {
             for mailbox in lock(&self.jobs).values() {
                 mailbox.post(Mail::Lost);
             }
+            self.asks.close_all();
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -223,12 +244,30 @@ impl Link {
             ToShim::Round { job, round } => (job, Mail::Round(round)),
             ToShim::Progress { job, progress } => (job, Mail::Progress(progress)),
             ToShim::Ended { job, result } => (job, Mail::Ended(result)),
-            ToShim::Net { .. } => return reader.skip(bulk).context("reading from the stub domain"),
+            ToShim::Net { request, answer } => return self.net_answer(reader, request, answer, bulk),
             ToShim::Hello(_) => return Err(Error::new("the stub domain said hello twice")),
         };
         if let Some(mailbox) = self.mailbox(job) {
             mailbox.post(mail);
         }
+        Ok(())
+    }
+
+    /// Takes an answer of the network switch to who asked.
+    fn net_answer(
+        &self,
+        reader: &mut vchan::Reader,
+        request: RequestId,
+        answer: NetAnswer,
+        bulk: usize,
+    ) -> Result<()> {
+        let most = if matches!(answer, NetAnswer::Captured { .. }) { CAPTURE_BULK } else { 0 };
+        if bulk > most {
+            return Err(Error::new("the stub domain sent an answer of its switch with too much bulk"));
+        }
+        let mut bytes = vec![0; bulk];
+        reader.read_exact(&mut bytes).context("reading from the stub domain")?;
+        self.asks.post(request, answer, bytes);
         Ok(())
     }
 
@@ -268,6 +307,15 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+impl Switch for Link {
+    fn ask(&self, order: NetOrder) -> Result<Answers> {
+        let connection = self.connection()?;
+        let answers = Asks::open(&self.asks, matches!(order, NetOrder::Capture { on: true, .. }));
+        connection.send(&ToStub::Net { request: answers.request(), order }, &[])?;
+        Ok(answers)
     }
 }
 

@@ -13,6 +13,7 @@ mod guest;
 mod journal;
 mod link;
 mod mailbox;
+mod net;
 mod recovery;
 mod saver;
 mod server;
@@ -50,6 +51,15 @@ pub struct Options {
     /// Configuration of the stub domain for `xl create`
     #[arg(long, value_name = "FILE", default_value = paths::STUB_CONFIG)]
     pub stub_config: PathBuf,
+    /// Folder of what outlives a reboot: the networks
+    #[arg(long, value_name = "DIR", default_value = paths::STATE)]
+    pub state: PathBuf,
+    /// How the stub is reached by other hosts' switches
+    #[arg(long, value_name = "FILE", default_value = paths::NET_CONFIG)]
+    pub net_config: PathBuf,
+    /// The secret key of this host's switch; made when it is first needed
+    #[arg(long, value_name = "FILE", default_value = paths::SWITCH_KEY)]
+    pub switch_key: PathBuf,
     /// Write logs as JSON, one object a line
     #[arg(long)]
     pub log_json: bool,
@@ -70,7 +80,14 @@ pub fn run(options: Options) -> Result<()> {
     let guests_to_mend = mender.start();
     let listener = listen(&options.run.join(paths::SOCKET))?;
     let link = link::Link::start(xen);
-    let server = Arc::new(server::Server::new(options.clone(), mender, link));
+    let files = net::Files {
+        state: options.state.clone(),
+        config: options.net_config.clone(),
+        key: options.switch_key.clone(),
+    };
+    let net = Arc::new(net::Net::new(files, link.clone()));
+    keep_told(&link, &net);
+    let server = Arc::new(server::Server::new(options.clone(), mender, link, net));
     let ending = Arc::clone(&server);
     let mut signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
@@ -98,6 +115,21 @@ pub fn run(options: Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has every stub that connects told of the networks.
+fn keep_told(link: &Arc<link::Link>, net: &Arc<net::Net>) {
+    let (link, net) = (Arc::clone(link), Arc::clone(net));
+    std::thread::spawn(move || {
+        let mut last = None;
+        loop {
+            last = Some(link.next(last.as_ref()));
+            match net.sync() {
+                Ok(refused) => refused.iter().for_each(|e| tracing::error!(error = %e.message, "networks")),
+                Err(e) => tracing::error!(error = %e.message, "the stub was not told of the networks"),
+            }
+        }
+    });
 }
 
 /// One daemon a host: two would undo each other's work.

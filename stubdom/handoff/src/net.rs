@@ -1,8 +1,8 @@
 //! What is said of networks: the shim configures the stub's switch and asks for its figures.
 //!
-//! The shim sends its whole configuration at each connection: [`NetOrder::Underlay`],
-//! [`NetOrder::Add`] for each network, [`NetOrder::Only`], [`NetOrder::Join`] for each seed. To
-//! say again what is already so changes nothing and disturbs no traffic. Between connections the
+//! The shim sends its whole configuration at each connection: [`NetOrder::Underlay`] if there is
+//! one, [`NetOrder::Only`], [`NetOrder::Add`] for each network, [`NetOrder::Join`] for each seed or
+//! [`NetOrder::Leave`]. To say again what is already so changes nothing and disturbs no traffic. Between connections the
 //! stub goes on with what it was told last.
 //!
 //! Counters and reasons travel with their names, so that the shim needs no table of them.

@@ -18,11 +18,13 @@ use super::desk::Desk;
 use super::journal::Journal;
 use super::link::Link;
 use super::lock;
+use super::net::Net;
 use super::recovery::Mender;
 use super::teller::Teller;
 use super::xen::Xen;
 use crate::api::{Event, Request};
 use crate::error::{Context, Error, Result};
+use crate::{paths, xl};
 
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 64 * 1024;
@@ -34,6 +36,7 @@ pub(super) struct Server {
     journal: Journal,
     mender: Mender,
     link: Arc<Link>,
+    net: Arc<Net>,
     allowed: Mutex<AllowList>,
     desk: Desk,
     /// Clients that are being served.
@@ -44,7 +47,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A server. `mender` has begun with what an earlier daemon left.
-    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>) -> Self {
+    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
         let Mender { xen, journal, desk } = mender.clone();
         Self {
@@ -54,6 +57,7 @@ impl Server {
             desk,
             mender,
             link,
+            net,
             serving: AtomicUsize::new(0),
             allowed,
             launching: Mutex::default(),
@@ -110,6 +114,7 @@ impl Server {
             Request::Down { force } => self.down(force),
             Request::Attach { guest } => self.attach(&guest),
             Request::Detach { guest } => self.detach(&guest),
+            Request::Net { net } => self.net.answer(net, &|| self.vifs()),
             Request::Snapshot { guest, policy, suspend_timeout } => {
                 self.snapshot(client, teller, &guest, policy, Duration::from_secs(suspend_timeout.into()))
             }
@@ -141,6 +146,16 @@ impl Server {
         }
         allowed.retain(|a| *a != entry)?;
         Ok(json!({"guest": entry.name, "domid": entry.domid}))
+    }
+
+    /// The vifs that our stub serves, with their guests' names.
+    fn vifs(&self) -> Result<Vec<(String, xl::Vif)>> {
+        let stub = self.xen.find_domain(paths::STUB_NAME)?.map(|d| d.domid);
+        let of = |guest: xl::Listed| {
+            let vifs = xl::vifs(&guest.config).into_iter().filter(|vif| vif.is_ours(stub));
+            vifs.map(|vif| (guest.name().to_owned(), vif)).collect::<Vec<_>>()
+        };
+        Ok(xl::list()?.into_iter().flat_map(of).collect())
     }
 
     fn forget_gone_guests(&self) -> Result<()> {

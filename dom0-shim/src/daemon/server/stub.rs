@@ -30,7 +30,9 @@ impl Server {
             xl::create(&self.options.stub_config, &extra)?;
         }
         let connection = self.link.wait(UP_TIMEOUT)?;
-        Ok(json!({"domid": connection.stub, "pool_mib": connection.pool_pages / 256}))
+        // Told here too, so that networks are there when this returns.
+        let warnings: Vec<Error> = self.net.sync().unwrap_or_else(|e| vec![e]);
+        Ok(json!({"domid": connection.stub, "pool_mib": connection.pool_pages / 256, "warnings": warnings}))
     }
 
     pub(super) fn down(&self, force: bool) -> Result<Value> {
