@@ -171,7 +171,12 @@ impl Link {
                     mailbox.cancelled.set(true);
                 }
             }
-            ToStub::Net { .. } => {}
+            ToStub::Net { request, .. } => {
+                let detail = handoff::word("this stub has no switch");
+                let why = handoff::NetError { kind: handoff::NetErrorKind::Unsupported, detail };
+                let answer = handoff::NetAnswer::Failed(why);
+                self.send(&ToShim::Net { request, answer }, &[]).await?;
+            }
         }
         Ok(())
     }
