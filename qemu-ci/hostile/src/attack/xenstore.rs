@@ -31,7 +31,7 @@ pub(super) async fn malformed(attack: &Attack<'_>) -> Result<String> {
     let (mut played, mut stuck) = (0, 0);
     let mut front = Front::new(vif, attack.pool)?;
     for node in
-        ["tx-ring-ref", "rx-ring-ref", "event-channel", "request-rx-copy", "multi-queue-num-queues", "mtu"]
+        ["tx-ring-ref", "rx-ring-ref", "event-channel", "request-rx-copy", "multi-queue-num-queues", "feature-sg"]
     {
         for (what, value) in &values {
             if !one(attack, &mut front, node, value, &mut played).await? {
@@ -64,7 +64,8 @@ async fn one(
     vif.set_state(state::CONNECTED).await?;
     let wanted = [state::CONNECTED, state::CLOSING, state::CLOSED];
     let found = vif.await_backend(&wanted, Duration::from_millis(300)).await;
-    xen::println!("hostile: {node} = {:.20}: backend in state {found}", value.escape_ascii());
+    let shown = value.get(..30).unwrap_or(value).escape_ascii();
+    xen::println!("hostile: {node} = '{shown}': backend in state {found}");
     front.kick();
     *played += 1;
     vif.store.rm(&format!("device/vif/0/{node}")).await.map_err(text)?;
