@@ -29,6 +29,7 @@ sample() {
     echo
 }
 
+begin_luthier
 for case in zero full; do
     words=
     [ $case = zero ] || words='fill_mib=128'

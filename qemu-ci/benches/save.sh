@@ -37,6 +37,7 @@ take() {
     done
 }
 
+begin_luthier
 for case in idle rewriting; do
     guest=$case
     words=

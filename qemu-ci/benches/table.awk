@@ -1,5 +1,5 @@
 # Makes a table and JSON of samples `case subject metric value`: the median of each, and its ratio
-# to the first subject (the peer).
+# to the first subject of its case (the peer).
 function median(key,    n, i, j, t, v) {
     n = split(samples[key], v, " ")
     for (i = 2; i <= n; i++)
@@ -9,34 +9,48 @@ function median(key,    n, i, j, t, v) {
 function unit(metric) {
     if (metric ~ /_ms$/) return "ms"
     if (metric ~ /_us$/) return "us"
+    if (metric ~ /_mbit$/) return "Mbit/s"
+    if (metric ~ /_pps$/) return "packets/s"
+    if (metric ~ /_us_packet$/) return "us/packet"
+    if (metric ~ /_us_mbyte$/) return "us/MB"
+    if (metric ~ /_events_/) return "events"
+    if (metric ~ /_share$/) return "share"
     return metric == "bytes" ? "bytes" : "pages"
+}
+function digits(value, unit) {
+    if (unit == "bytes" || unit == "pages" || value >= 1000) return 0
+    return value < 10 && unit !~ /s$/ || unit == "events" || unit == "share" ? 3 : 1
 }
 {
     samples[$1, $2, $3] = samples[$1, $2, $3] " " $4
     if (!($1 in case_seen)) { case_seen[$1]; cases[++nc] = $1 }
-    if (!($2 in subject_seen)) { subject_seen[$2]; subjects[++ns] = $2 }
+    if (!(($1, $2) in subject_seen)) { subject_seen[$1, $2]; subjects[$1, ++ns[$1]] = $2 }
     if (!($3 in metric_seen)) { metric_seen[$3]; metrics[++nm] = $3 }
 }
 END {
     printf "[\n" >json
     for (c = 1; c <= nc; c++) {
-        printf "\n%-12s", cases[c]
-        for (s = 1; s <= ns; s++) printf "%22s", subjects[s]
+        printf "\n%-24s", cases[c]
+        for (s = 1; s <= ns[cases[c]]; s++) printf "%22s", subjects[cases[c], s]
         printf "\n"
         for (m = 1; m <= nm; m++) {
-            printf "%-12s", metrics[m]
-            first = cases[c] SUBSEP subjects[1] SUBSEP metrics[m]
+            first = cases[c] SUBSEP subjects[cases[c], 1] SUBSEP metrics[m]
             peer = (first in samples) ? median(first) : 0
-            for (s = 1; s <= ns; s++) {
+            line = ""
+            for (s = 1; s <= ns[cases[c]]; s++) {
+                subject = subjects[cases[c], s]
+                key = cases[c] SUBSEP subject SUBSEP metrics[m]
                 # What a subject does not have is not nought.
-                if (!((cases[c] SUBSEP subjects[s] SUBSEP metrics[m]) in samples)) { printf "%22s", "-         "; continue }
-                value = median(cases[c] SUBSEP subjects[s] SUBSEP metrics[m])
+                if (!(key in samples)) { line = line sprintf("%22s", "-         "); continue }
+                value = median(key)
                 ratio = s > 1 && peer > 0 ? sprintf(" (x%.3f)", value / peer) : "         "
-                printf "%22s", sprintf("%.*f%s", value < 1000 && unit(metrics[m]) ~ /s$/ && unit(metrics[m]) != "bytes" && metrics[m] != "pages" ? 1 : 0, value, ratio)
-                printf "%s{\"bench\":\"%s\",\"case\":\"%s\",\"subject\":\"%s\",\"metric\":\"%s\",\"value\":%.3f,\"unit\":\"%s\"}", comma, bench, cases[c], subjects[s], metrics[m], value, unit(metrics[m]) >json
+                line = line sprintf("%22s", sprintf("%.*f%s", digits(value, unit(metrics[m])), value, ratio))
+                printf "%s{\"bench\":\"%s\",\"case\":\"%s\",\"subject\":\"%s\",\"metric\":\"%s\",\"value\":%.3f,\"unit\":\"%s\"}", comma, bench, cases[c], subject, metrics[m], value, unit(metrics[m]) >json
                 comma = ",\n"
+                shown = 1
             }
-            printf "\n"
+            if (shown) printf "%-24s%s\n", metrics[m], line
+            shown = 0
         }
     }
     printf "\n]\n" >json
