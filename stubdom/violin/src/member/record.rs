@@ -24,7 +24,8 @@ pub struct Member {
     pub key: [u8; 32],
     /// Where it listens for UDP on the underlay.
     pub at: SocketAddr,
-    /// Which of its lives: higher after each start, such as the seconds of the wall clock at start.
+    /// Which of its lives: another one after each start, and higher, such as the milliseconds of the
+    /// wall clock at start. After a lower one the switch is a member a round trip later only.
     pub incarnation: u64,
     /// Which record of this life: higher after each change.
     pub version: u32,

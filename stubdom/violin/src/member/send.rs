@@ -88,7 +88,10 @@ impl Membership {
 
     fn header(&self, to: &Entry, kind: Kind) -> Header {
         let every_ms = u16::try_from(self.every()).unwrap_or(u16::MAX);
-        Header { stamp: self.me.stamp(), you: to.member.stamp(), every_ms, view: self.view, kind }
+        let held = to.member.stamp();
+        // Who left must come back with something newer.
+        let you = if to.state == State::Left { held.next() } else { held };
+        Header { stamp: self.me.stamp(), you, every_ms, view: self.view, kind }
     }
 
     fn send(&self, to: SwitchId, kind: Kind, out: &mut [u8]) -> Option<Outgoing> {
@@ -171,9 +174,16 @@ impl Membership {
                 Some(Kind::Heartbeat)
             }
             State::Up => None,
-            State::Left => {
-                self.entries.remove(&id);
+            State::Left if !entry.seed => {
+                if clock.saturating_sub(entry.since) >= config.tombstone_ms {
+                    self.entries.remove(&id);
+                }
                 None
+            }
+            State::Left => {
+                // It may come back, and may know nobody.
+                entry.retry_at = clock.saturating_add(config.probe_max_ms);
+                Some(Kind::Announce { list: true })
             }
             State::Calling | State::Failed => {
                 if !entry.seed && clock.saturating_sub(entry.since) > config.forget_ms {
@@ -214,8 +224,8 @@ impl Membership {
                 let retry_at = if entry.acked < mine { entry.retry_at } else { u64::MAX };
                 retry_at.min(entry.beat_at).min(entry.fails_at(config.missed))
             }
-            State::Left => entry.since.saturating_add(config.tombstone_ms),
-            State::Calling | State::Failed => entry.retry_at,
+            State::Left if !entry.seed => entry.since.saturating_add(config.tombstone_ms),
+            State::Left | State::Calling | State::Failed => entry.retry_at,
         };
         // Rounded up, so that many entries share one pass.
         let grain = config.heartbeat_ms / 32;

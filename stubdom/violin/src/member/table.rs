@@ -171,17 +171,16 @@ impl Membership {
 
     /// Calls everyone known again, as after a time away.
     pub(super) fn call_all(&mut self) {
-        let clock = self.clock;
-        for entry in self.entries.values_mut().filter(|entry| entry.state != State::Left) {
-            if entry.state == State::Up {
-                self.view = self.view.wrapping_sub(mix(entry.member.id.0));
+        for entry in self.entries.values_mut() {
+            if entry.state != State::Left {
+                entry.state = State::Calling;
             }
-            entry.state = State::Calling;
             entry.tries = 0;
-            entry.next = clock;
+            entry.next = self.clock;
         }
         self.up = 0;
-        self.wake = clock;
+        self.view = mix(self.me.id.0);
+        self.wake = self.clock;
     }
 
     /// Whether events wait that the driver should see before more happens.
