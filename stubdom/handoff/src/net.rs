@@ -19,7 +19,7 @@ use crate::message::Detail;
 pub const MAX_NETWORKS: usize = 64;
 
 /// The most named counters in one [`Counters`].
-pub const MAX_COUNTERS: usize = 16;
+pub const MAX_COUNTERS: usize = 24;
 
 /// The most entries in one [`NetAnswer::Macs`].
 pub const MACS_PER_MESSAGE: usize = 32;
@@ -69,8 +69,8 @@ pub enum NetOrder {
         /// The longest packet inside, in octets, without the Ethernet header. Told to guests by
         /// the shim (`mtu=` of the vif).
         mtu: u16,
-        /// Whether the MAC address of a vif's configuration stays at its port while the port
-        /// lives: frames that claim it from elsewhere are dropped and counted.
+        /// Whether ports are pinned: a guest sends from the MAC address of its vif's configuration
+        /// only, and nobody else can claim that. What breaks the rule is dropped and counted.
         pin: bool,
     },
     /// Close the network's ports and forget it. No error if it is not there.

@@ -8,7 +8,7 @@ use crate::pages::{PAGE_ENTRY_LEN, PAGE_SIZE, PAGES_PER_MESSAGE};
 pub const HEADER_LEN: usize = 8;
 
 /// The longest body, in bytes. Every message fits; the test `every_message_fits` proves it.
-pub const MAX_BODY: usize = 1536;
+pub const MAX_BODY: usize = 2048;
 
 /// The longest bulk, in bytes: a full message of pages.
 pub const MAX_BULK: usize = PAGES_PER_MESSAGE * (PAGE_ENTRY_LEN + PAGE_SIZE);
