@@ -1,18 +1,22 @@
 //! What only a guest that means harm does, for the tests (feature `hostile`, never part of the
 //! stub domain): pages that the other side may use at any time, in any way, whose contents and
-//! grants change under its hands.
+//! grants change under its hands. And what a xenstore daemon could say ([`StoreClient`]).
 //!
 //! Such a [`Page`] is never given back, and all access to it is volatile, so nothing that the
 //! other side does to it can harm us.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll, Waker};
 
 use xen_sys::{DomId, PAGE_SIZE};
 
 use crate::grant::{self, Access, GrantError, GrantedPage, Gref};
 use crate::page::PoolPage;
 use crate::ring::RingPage;
+use crate::xenstore::{Mux, XsError};
 
 /// Flags of a grant entry.
 pub use xen_sys::grant_table::{GTF_PERMIT_ACCESS, GTF_READONLY};
@@ -88,4 +92,55 @@ pub fn grant_nothing(dom: DomId, frame: u64) -> Result<Gref, GrantError> {
     }
     // SAFETY: no memory of ours is there.
     unsafe { grant::grant(dom, frame, Access::ReadWrite) }
+}
+
+/// The client's side of a xenstore connection without the ring, for a daemon that says anything.
+pub struct StoreClient(Mux);
+
+impl StoreClient {
+    /// A connection with nothing under way.
+    #[allow(clippy::new_without_default, reason = "as the thing that it wraps")]
+    pub fn new() -> StoreClient {
+        StoreClient(Mux::new())
+    }
+
+    /// Asks for a node; the number of the request, or none if there are too many.
+    pub fn read(&mut self, path: &str) -> Option<u32> {
+        let parts: [&[u8]; 2] = [path.as_bytes(), b"\0"];
+        match self.0.poll_submit(&mut idle(), xen_sys::xs_wire::XS_READ, 0, &parts) {
+            Poll::Ready(Ok(id)) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Sets a watch; its number, or none if there are too many.
+    pub fn watch(&mut self) -> Option<u32> {
+        self.0.add_watch().ok()
+    }
+
+    /// Takes what the daemon says.
+    pub fn input(&mut self, octets: &[u8]) {
+        self.0.input(octets);
+    }
+
+    /// The answer to a request, if it has come.
+    pub fn answer(&mut self, request: u32) -> Option<Result<Vec<u8>, XsError>> {
+        ready(self.0.poll_reply(&mut idle(), request))
+    }
+
+    /// The next event of a watch, if there is one.
+    pub fn event(&mut self, watch: u32) -> Option<Result<String, XsError>> {
+        ready(self.0.poll_event(&mut idle(), watch))
+    }
+}
+
+fn idle() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }

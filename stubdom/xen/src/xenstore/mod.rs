@@ -23,13 +23,16 @@ use xen_sys::{DomId, PAGE_SHIFT, xs_wire};
 
 use crate::Errno;
 use crate::event::{Port, PortError};
+#[cfg(feature = "hostile")]
+pub(crate) use mux::Mux;
+#[cfg(not(feature = "hostile"))]
 use mux::Mux;
 use ring::StoreRing;
 
 /// Requests that can be under way at a time. One more waits.
 pub const MAX_REQUESTS: usize = 16;
 /// Watches that can be set at a time.
-pub const MAX_WATCHES: usize = 32;
+pub const MAX_WATCHES: usize = 64;
 /// Events that wait in one watch. More are dropped: a watch says "look again", not what changed.
 pub const MAX_EVENTS: usize = 8;
 /// The most bytes of a value or a list of names.

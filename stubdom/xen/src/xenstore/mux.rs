@@ -32,7 +32,7 @@ struct WatchState {
 }
 
 /// The state of the connection.
-pub(super) struct Mux {
+pub(crate) struct Mux {
     output: Vec<u8>,
     header: Vec<u8>,
     /// The header of the message that is arriving, once it is whole.
@@ -52,7 +52,7 @@ pub(super) fn token_name(token: u32) -> String {
 }
 
 impl Mux {
-    pub(super) fn new() -> Mux {
+    pub(crate) fn new() -> Mux {
         Mux {
             output: Vec::new(),
             header: Vec::with_capacity(XsdSockmsg::SIZE),
@@ -75,12 +75,12 @@ impl Mux {
     }
 
     /// Bytes that wait to be sent.
-    pub(super) fn output(&self) -> &[u8] {
+    pub(crate) fn output(&self) -> &[u8] {
         &self.output
     }
 
     /// The first `count` of them were sent.
-    pub(super) fn consume_output(&mut self, count: usize) {
+    pub(crate) fn consume_output(&mut self, count: usize) {
         self.output.drain(..count.min(self.output.len()));
         self.wake_waiting();
     }
@@ -90,7 +90,7 @@ impl Mux {
     }
 
     /// Puts a request in line and returns its identifier, once there is room for it.
-    pub(super) fn poll_submit(
+    pub(crate) fn poll_submit(
         &mut self,
         cx: &mut Context<'_>,
         typ: u32,
@@ -119,12 +119,12 @@ impl Mux {
     }
 
     /// Puts a request in line whose answer is of no interest.
-    pub(super) fn submit_and_forget(&mut self, typ: u32, parts: &[&[u8]]) {
+    pub(crate) fn submit_and_forget(&mut self, typ: u32, parts: &[&[u8]]) {
         self.append(typ, NOBODY, 0, parts);
     }
 
     /// The same within a transaction.
-    pub(super) fn submit_and_forget_in(&mut self, typ: u32, tx: u32, parts: &[&[u8]]) {
+    pub(crate) fn submit_and_forget_in(&mut self, typ: u32, tx: u32, parts: &[&[u8]]) {
         self.append(typ, NOBODY, tx, parts);
     }
 
@@ -136,7 +136,7 @@ impl Mux {
     }
 
     /// The answer to request `id`.
-    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>, id: u32) -> Poll<Result<Vec<u8>, XsError>> {
+    pub(crate) fn poll_reply(&mut self, cx: &mut Context<'_>, id: u32) -> Poll<Result<Vec<u8>, XsError>> {
         let slot = self.requests.iter_mut().find(|slot| is(slot, id));
         let Some(slot) = slot else {
             return Poll::Ready(Err(XsError::Protocol("an answer was taken twice")));
@@ -163,7 +163,7 @@ impl Mux {
     }
 
     /// Nobody waits for the answer to `id` any more. Its slot stays taken until that has come.
-    pub(super) fn abandon(&mut self, id: u32) {
+    pub(crate) fn abandon(&mut self, id: u32) {
         let Some(slot) = self.requests.iter_mut().find(|slot| is(slot, id)) else {
             return;
         };
@@ -176,7 +176,7 @@ impl Mux {
     }
 
     /// Makes place for a watch and returns its token.
-    pub(super) fn add_watch(&mut self) -> Result<u32, XsError> {
+    pub(crate) fn add_watch(&mut self) -> Result<u32, XsError> {
         let token = self.fresh_id();
         let slot = self.watches.iter_mut().find(|slot| slot.is_none());
         *slot.ok_or(XsError::TooManyWatches)? =
@@ -185,14 +185,14 @@ impl Mux {
     }
 
     /// Forgets a watch. Events of it that still come are dropped.
-    pub(super) fn remove_watch(&mut self, token: u32) {
+    pub(crate) fn remove_watch(&mut self, token: u32) {
         for slot in &mut self.watches {
             let _ = slot.take_if(|watch| watch.token == token);
         }
     }
 
     /// The next event of a watch.
-    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, token: u32) -> Poll<Result<String, XsError>> {
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, token: u32) -> Poll<Result<String, XsError>> {
         let mut watches = self.watches.iter_mut().flatten();
         let Some(watch) = watches.find(|watch| watch.token == token) else {
             return Poll::Ready(Err(XsError::Protocol("no such watch")));
@@ -208,7 +208,7 @@ impl Mux {
     }
 
     /// Takes bytes that came from the daemon.
-    pub(super) fn input(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn input(&mut self, mut bytes: &[u8]) {
         while self.dead.is_none() {
             let Some(header) = self.arriving else {
                 let missing = XsdSockmsg::SIZE - self.header.len();
@@ -282,7 +282,7 @@ impl Mux {
     }
 
     /// The daemon cannot be understood any more: everyone is told, now and later.
-    pub(super) fn fail(&mut self, what: &'static str) {
+    pub(crate) fn fail(&mut self, what: &'static str) {
         self.dead = Some(XsError::Protocol(what));
         self.output.clear();
         let requests = self.requests.iter_mut().flatten();
