@@ -20,6 +20,7 @@ use xen::vchan::{Config, Connection, Server, VchanError};
 use xen::xenstore::Xenstore;
 
 use crate::mailbox::{Answer, Mailbox};
+use crate::net::Net;
 use crate::snapshot::{self, Start};
 
 /// Where the shim finds the channel, relative to our own xenstore directory.
@@ -63,13 +64,16 @@ pub(crate) struct Link {
     writing: Mutex<NoopRawMutex, ()>,
     jobs: RefCell<heapless::Vec<Rc<Mailbox>, MAX_JOBS>>,
     pool: &'static PagePool,
+    net: Rc<Net>,
 }
 
 impl Link {
-    /// Connects to xenstore and makes the channel.
-    pub(crate) fn open(pool: &'static PagePool, spawner: &Spawner) -> Result<Self, &'static str> {
-        let store = Xenstore::connect().map_err(|_| "xenstore can't be reached")?;
-        spawner.spawn("xenstore", store.run()).map_err(|_| "no task for xenstore")?;
+    /// Makes the channel.
+    pub(crate) fn open(
+        store: &'static Xenstore,
+        pool: &'static PagePool,
+        net: Rc<Net>,
+    ) -> Result<Self, &'static str> {
         let server = Server::new(Config::new(PATH, DOM0), pool, store).map_err(|e| {
             error!("{e}");
             "the channel can't be made"
@@ -80,6 +84,7 @@ impl Link {
             writing: Mutex::new(()),
             jobs: RefCell::default(),
             pool,
+            net,
         })
     }
 
@@ -171,10 +176,8 @@ impl Link {
                     mailbox.cancelled.set(true);
                 }
             }
-            ToStub::Net { request, .. } => {
-                let detail = handoff::word("this stub has no switch");
-                let why = handoff::NetError { kind: handoff::NetErrorKind::Unsupported, detail };
-                let answer = handoff::NetAnswer::Failed(why);
+            ToStub::Net { request, order } => {
+                let answer = self.net.order(order);
                 self.send(&ToShim::Net { request, answer }, &[]).await?;
             }
         }

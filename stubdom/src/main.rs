@@ -6,6 +6,7 @@
 //! | [`link`] | the channel to the shim: one reader, many writers |
 //! | [`mailbox`] | where what the shim says to a snapshot waits for it |
 //! | [`snapshot`] | drives one pre-copy: the engine's actions become verbs and copies |
+//! | [`net`] | the guests' network: vifs and the switch |
 //! | [`pages`] | from the guest's grants into our pages, and on to the shim |
 #![no_std]
 #![no_main]
@@ -15,14 +16,18 @@ extern crate alloc;
 mod claim;
 mod link;
 mod mailbox;
+mod net;
 mod pages;
+mod random;
 mod snapshot;
 
 use alloc::rc::Rc;
 
 use log::{LevelFilter, error, info};
 use xen::console::{self, Mirror};
-use xen::executor::Executor;
+use xen::executor::{Executor, Spawner};
+use xen::page::PagePool;
+use xen::xenstore::Xenstore;
 
 boot::entry!(main);
 
@@ -48,14 +53,17 @@ fn main(boot: &'static boot::BootInfo) -> ! {
     );
     let executor = Executor::new();
     let spawner = executor.spawner();
-    match link::Link::open(pool, &spawner) {
-        Ok(link) => {
-            let serve = Rc::new(link).serve(spawner.clone());
-            if spawner.spawn("link", serve).is_err() {
-                error!("no task for the link");
-            }
-        }
-        Err(why) => error!("{why}"),
+    if let Err(why) = start(pool, &spawner) {
+        error!("{why}");
     }
     executor.run()
+}
+
+/// Starts what the stub serves.
+fn start(pool: &'static PagePool, spawner: &Spawner) -> Result<(), &'static str> {
+    let store = Xenstore::connect().map_err(|_| "xenstore can't be reached")?;
+    spawner.spawn("xenstore", store.run()).map_err(|_| "no task for xenstore")?;
+    let net = net::Net::start(store, spawner)?;
+    let link = Rc::new(link::Link::open(store, pool, net)?);
+    spawner.spawn("link", link.serve(spawner.clone())).map_err(|_| "no task for the link")
 }

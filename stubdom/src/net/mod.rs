@@ -1,0 +1,54 @@
+//! The guests' network: vifs, the switch between them, and the way to other hosts.
+//!
+//! | module | what for |
+//! | --- | --- |
+//! | [`state`] | networks, devices and ports, and which is which |
+//! | [`plane`] | the data path: from what guests sent to where the switch says |
+//! | [`backend`] | a task for each vif: xenstore, connecting, disconnecting |
+//! | [`orders`] | what the shim orders and asks |
+//!
+//! There is one task for all data ([`plane`]): frames go from one to the next in one turn, with one
+//! hypercall for many. Everything here runs on one CPU and never waits while it holds the state.
+
+mod backend;
+mod orders;
+mod plane;
+mod state;
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use xen::executor::Spawner;
+use xen::xenstore::Xenstore;
+
+use state::State;
+
+/// The network of this stub.
+pub(crate) struct Net {
+    state: RefCell<State>,
+    /// Set when there may be something to do that no event tells.
+    wake: Signal<NoopRawMutex, ()>,
+    store: &'static Xenstore,
+}
+
+impl Net {
+    /// Starts serving vifs. Networks come by orders.
+    ///
+    /// # Errors
+    /// What there was no room for.
+    pub(crate) fn start(store: &'static Xenstore, spawner: &Spawner) -> Result<Rc<Self>, &'static str> {
+        let state = RefCell::new(State::new());
+        let net = Rc::new(Self { state, wake: Signal::new(), store });
+        spawner.spawn("plane", plane::run(Rc::clone(&net))).map_err(|_| "no task for the network")?;
+        let watch = backend::watch(Rc::clone(&net), spawner.clone());
+        spawner.spawn("vifs", watch).map_err(|_| "no task for the vifs")?;
+        Ok(net)
+    }
+}
+
+/// Milliseconds since boot.
+fn now_ms() -> u64 {
+    xen::time::now().as_micros() / 1000
+}

@@ -1,0 +1,204 @@
+//! Networks, devices and ports, and which is which.
+//!
+//! A device is a vif that the toolstack gave to us. It has a place in the hub, by its own number,
+//! and a port of the switch once its network is there. A vif of a network that is not there yet
+//! is connected all the same: a cable that is plugged into nothing.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use log::{info, warn};
+use vif::back::hub::{Hub, Lost};
+use vif::back::port::Broken;
+use violin::id::{Mac, NetworkId, PortId};
+use violin::switch::{AddPort, DropReason, Limits, Switch, Target};
+use xen::DomId;
+
+/// Vifs at a time: each takes two event channels of 128, a task, a watch.
+pub(super) const MAX_VIFS: usize = 48;
+
+/// Frames on their way at a time.
+const FRAMES: u16 = 2048;
+
+/// A network.
+pub(super) struct Network {
+    pub(super) id: NetworkId,
+    pub(super) name: handoff::NetName,
+    pub(super) pin: bool,
+}
+
+/// A vif.
+pub(super) struct Device {
+    pub(super) dom: DomId,
+    pub(super) devid: u16,
+    pub(super) mac: Mac,
+    /// The network's name or number, as the toolstack wrote it.
+    pub(super) network: String,
+    pub(super) port: Option<PortId>,
+    pub(super) connected: bool,
+    /// Why it is not connected, or not to its network.
+    pub(super) reason: String,
+    /// Set when its task should look again.
+    pub(super) look: alloc::rc::Rc<Signal<NoopRawMutex, ()>>,
+    /// Set when its front end broke the protocol.
+    pub(super) broken: Option<Broken>,
+}
+
+/// All of it.
+pub(super) struct State {
+    pub(super) hub: Hub,
+    pub(super) switch: Switch,
+    pub(super) networks: Vec<Network>,
+    pub(super) devices: Box<[Option<Device>]>,
+    /// The device of each port of the switch.
+    device_of: Box<[Option<u16>]>,
+    /// Wake-ups of the data path.
+    pub(super) wakeups: u64,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        let limits = Limits { ports: MAX_VIFS, ..Limits::default() };
+        let mut seed = [0; 16];
+        crate::random::fill(&mut seed);
+        Self {
+            hub: Hub::new(MAX_VIFS, FRAMES),
+            switch: Switch::new(limits, seed),
+            networks: Vec::new(),
+            devices: (0..MAX_VIFS).map(|_| None).collect(),
+            device_of: (0..MAX_VIFS).map(|_| None).collect(),
+            wakeups: 0,
+        }
+    }
+
+    /// The network that a vif means: by name, else by number.
+    pub(super) fn network_named(&self, name: &str) -> Option<&Network> {
+        let by_name = self.networks.iter().find(|n| n.name == name);
+        by_name.or_else(|| self.networks.iter().find(|n| name.parse() == Ok(n.id.0)))
+    }
+
+    /// A device.
+    pub(super) fn device(&mut self, index: u16) -> Option<&mut Device> {
+        self.devices.get_mut(usize::from(index))?.as_mut()
+    }
+
+    /// The device of a port.
+    pub(super) fn device_at(&self, port: PortId) -> Option<u16> {
+        *self.device_of.get(usize::from(port.0))?
+    }
+
+    /// Takes a device in. `None`: there are [`MAX_VIFS`].
+    pub(super) fn add_device(&mut self, device: Device) -> Option<u16> {
+        let index = self.devices.iter().position(Option::is_none)?;
+        if let Some(place) = self.devices.get_mut(index) {
+            *place = Some(device);
+        }
+        self.plug(index as u16);
+        Some(index as u16)
+    }
+
+    /// Forgets a device.
+    pub(super) fn remove_device(&mut self, index: u16) {
+        self.disconnect(index);
+        self.unplug(index);
+        if let Some(place) = self.devices.get_mut(usize::from(index)) {
+            *place = None;
+        }
+    }
+
+    /// Gives a device its port, if its network is there.
+    pub(super) fn plug(&mut self, index: u16) {
+        let Some(device) = self.devices.get(usize::from(index)).and_then(Option::as_ref) else { return };
+        if device.port.is_some() {
+            return;
+        }
+        let (dom, devid, mac) = (device.dom, device.devid, device.mac);
+        let (port, reason) = match self.network_named(&device.network) {
+            None => (None, alloc::format!("there is no network {}", device.network)),
+            Some(network) => {
+                let (id, pin) = (network.id, network.pin);
+                match self.switch.add_port(id, pin.then_some(mac)) {
+                    Ok(port) => (Some(port), String::new()),
+                    Err(AddPort::DuplicateMac(_)) => {
+                        (None, alloc::format!("{mac} is another vif's in network {}", device.network))
+                    }
+                    Err(_) => (None, String::from("the switch has no port left")),
+                }
+            }
+        };
+        match port {
+            Some(port) => {
+                info!("vif {dom}.{devid}: {mac} is in network {}", device.network);
+                if let Some(place) = self.device_of.get_mut(usize::from(port.0)) {
+                    *place = Some(index);
+                }
+            }
+            None => warn!("vif {dom}.{devid}: {reason}"),
+        }
+        if let Some(device) = self.device(index) {
+            device.port = port;
+            device.reason = reason;
+        }
+    }
+
+    /// Takes its port from a device.
+    pub(super) fn unplug(&mut self, index: u16) {
+        let Some(port) = self.device(index).and_then(|device| device.port.take()) else { return };
+        self.switch.remove_port(port);
+        if let Some(place) = self.device_of.get_mut(usize::from(port.0)) {
+            *place = None;
+        }
+    }
+
+    /// Plugs in whoever waited for a network.
+    pub(super) fn plug_all(&mut self) {
+        for index in 0..MAX_VIFS as u16 {
+            self.plug(index);
+        }
+    }
+
+    /// Connects a device's front end.
+    pub(super) fn connect(&mut self, index: u16, port: vif::back::port::Port) {
+        self.hub.connect(index, port);
+        if let Some(device) = self.device(index) {
+            device.connected = true;
+            device.broken = None;
+        }
+    }
+
+    /// Disconnects a device's front end: its rings are unmapped.
+    pub(super) fn disconnect(&mut self, index: u16) {
+        if let Some(device) = self.device(index) {
+            device.connected = false;
+        }
+        let Self { hub, switch, devices, .. } = self;
+        drop(hub.disconnect(index, &mut |at, outcome| count(switch, devices, at, outcome)));
+    }
+}
+
+/// Counts what became of a frame at a device.
+pub(super) fn count(
+    switch: &mut Switch,
+    devices: &[Option<Device>],
+    at: u16,
+    outcome: vif::back::hub::Outcome,
+) {
+    let device = devices.get(usize::from(at)).and_then(Option::as_ref);
+    let Some(port) = device.and_then(|device| device.port) else { return };
+    match outcome {
+        Ok(len) => switch.count_out(Target::Port(port), len.into()),
+        Err(lost) => switch.count_drop(Target::Port(port), reason(lost)),
+    }
+}
+
+/// The switch's word for it.
+pub(super) fn reason(lost: Lost) -> DropReason {
+    match lost {
+        Lost::Closed => DropReason::Closed,
+        Lost::QueueFull | Lost::Stale => DropReason::QueueFull,
+        Lost::Unreadable | Lost::Unwritable | Lost::Unsupported => DropReason::NoBuffer,
+    }
+}
