@@ -27,6 +27,10 @@ pub enum Request {
     Attach {
         /// Name or domain id.
         guest: String,
+        /// Also give it a vif on this network, if it has none.
+        net: Option<String>,
+        /// The MAC address of that vif; xl makes one if not given.
+        mac: Option<String>,
     },
     /// Take a guest off the allow-list.
     Detach {
@@ -71,6 +75,27 @@ pub enum NetRequest {
     },
     /// All that there are.
     List,
+    /// One of them: ports, peers, addresses, figures.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// The other hosts' switches.
+    Peers,
+    /// The figures of one network or of all.
+    Stats {
+        /// Its name.
+        name: Option<String>,
+    },
+    /// Copies of a network's frames until the client hangs up.
+    Capture {
+        /// Its name.
+        name: String,
+        /// The most octets of each frame.
+        snaplen: u16,
+        /// Frames until the end.
+        count: Option<u64>,
+    },
     /// Join other hosts' switches through one of them.
     Join {
         /// Where it is.
@@ -124,6 +149,13 @@ pub enum Event {
     Progress(Progress),
     /// A round has ended.
     Round(Round),
+    /// Captured frames.
+    Captured {
+        /// The frames, in the order in which they entered the switch.
+        frames: Vec<Frame>,
+        /// Frames left out since the beginning, as somebody was too slow.
+        missed: u64,
+    },
     /// The request was done.
     Done {
         /// What the request returns.
@@ -134,6 +166,19 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+}
+
+/// A captured frame.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Frame {
+    /// Microseconds since 1970 when it entered the switch.
+    pub time_us: u64,
+    /// Who sent it: `DOMID/DEVID` of a vif, or another switch's id.
+    pub from: String,
+    /// Its length in octets.
+    pub len: u32,
+    /// Its first octets, in hexadecimal.
+    pub octets: String,
 }
 
 /// Where a snapshot stands.

@@ -137,6 +137,16 @@ pub fn create(config: &Path, extra: &[String]) -> Result<()> {
     run(&args).map(drop)
 }
 
+/// Plugs a vif of our stub's into a domain, on this network.
+pub fn plug(domid: u16, network: &str, mtu: u16, mac: Option<&str>) -> Result<()> {
+    let (domid, backend) = (domid.to_string(), format!("backend={}", paths::STUB_NAME));
+    let (bridge, mtu) = (format!("bridge={network}"), format!("mtu={mtu}"));
+    let mac = mac.map(|mac| format!("mac={mac}"));
+    let mut args = vec!["network-attach", &domid, &backend, &bridge, &mtu];
+    args.extend(mac.as_deref());
+    run(&args).map(drop)
+}
+
 /// Destroys a domain.
 pub fn destroy(domid: u16) -> Result<()> {
     run(&["destroy", &domid.to_string()]).map(drop)

@@ -12,6 +12,18 @@ use crate::paths;
 
 /// Asks, passes events on, and returns the result.
 pub(super) fn ask_with(run: &Path, request: &Request, event: &mut dyn FnMut(&Event)) -> Result<Value> {
+    ask_until(run, request, &mut |e| {
+        event(e);
+        true
+    })
+}
+
+/// Asks, and passes events on until `event` says that it wants no more; the result is null then.
+pub(super) fn ask_until(
+    run: &Path,
+    request: &Request,
+    event: &mut dyn FnMut(&Event) -> bool,
+) -> Result<Value> {
     let socket = run.join(paths::SOCKET);
     let mut stream = UnixStream::connect(&socket).map_err(|e| {
         let error = Error::new(format!("luthierd can't be reached at {}: {e}", socket.display()));
@@ -28,7 +40,8 @@ pub(super) fn ask_with(run: &Path, request: &Request, event: &mut dyn FnMut(&Eve
         match serde_json::from_str(&line).context("reading luthierd's answer")? {
             Event::Done { result } => return Ok(result),
             Event::Failed { error } => return Err(error),
-            other => event(&other),
+            other if !event(&other) => return Ok(Value::Null),
+            _ => {}
         }
     }
     Err(Error::new("luthierd went away before it answered")

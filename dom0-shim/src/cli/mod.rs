@@ -11,6 +11,8 @@ mod net;
 mod print;
 mod restore;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -65,13 +67,22 @@ pub enum Command {
     },
     /// Show the stub domain and the attached guests
     Status,
-    /// Allow snapshots of a guest
+    /// Allow snapshots of a guest, and connect it to a network
     ///
     /// Puts the guest, by its domain id and uuid, on the list of guests that the stub domain may
     /// ask the shim's verbs for. A guest that was destroyed or restored must be attached again.
+    ///
+    /// With --net it also gets a vif on that network by `xl network-attach`, unless its
+    /// configuration gave it one (vif = ['backend=luthier-stub,bridge=NAME,...']).
     Attach {
         /// The guest's name or domain id
         guest: String,
+        /// A network of `luthier net list`
+        #[arg(long, value_name = "NAME")]
+        net: Option<String>,
+        /// The MAC address of its new vif [default: made by xl]
+        #[arg(long, value_name = "MAC", requires = "net", value_parser = mac)]
+        mac: Option<String>,
     },
     /// Allow no more snapshots of a guest
     Detach {
@@ -170,6 +181,24 @@ pub enum Format {
     Xl,
 }
 
+/// A MAC address that a vif can have.
+fn mac(text: &str) -> std::result::Result<String, String> {
+    let octets: Vec<u8> = text
+        .split(':')
+        .map(|part| match part.as_bytes() {
+            [h, l] if h.is_ascii_hexdigit() && l.is_ascii_hexdigit() => u8::from_str_radix(part, 16).ok(),
+            _ => None,
+        })
+        .collect::<Option<_>>()
+        .unwrap_or_default();
+    match octets.first() {
+        Some(first) if octets.len() == 6 && first & 1 == 0 && octets.iter().any(|o| *o != 0) => {
+            Ok(text.to_lowercase())
+        }
+        _ => Err("six octets, as in 00:16:3e:12:34:56, the first of them even".into()),
+    }
+}
+
 /// Does what was asked.
 pub fn run(cli: &Cli) -> Result<()> {
     let ask = |request| client::ask(&cli.run, &request);
@@ -178,8 +207,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Up { pool } => print::up(cli.json, &ask(Request::Up { pool: *pool })?),
         Command::Down { force } => print::down(cli.json, &ask(Request::Down { force: *force })?),
         Command::Status => print::status(cli.json, &ask(Request::Status)?),
-        Command::Attach { guest } => {
-            print::guest(cli.json, "attached", &ask(Request::Attach { guest: guest.clone() })?)
+        Command::Attach { guest, net, mac } => {
+            let request = Request::Attach { guest: guest.clone(), net: net.clone(), mac: mac.clone() };
+            print::guest(cli.json, "attached", &ask(request)?)
         }
         Command::Detach { guest } => {
             print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)

@@ -73,6 +73,11 @@ pub(super) fn guest(json: bool, done: &str, result: &Value) -> Result<()> {
         json_line(result);
     } else {
         println!("{done} {} (domain {})", text(result, "guest"), number(result, "domid"));
+        if let Some(network) = result.get("network").filter(|n| n.is_object()) {
+            let plugged = network.get("plugged").and_then(Value::as_bool).unwrap_or(false);
+            let how = if plugged { "now has a vif on" } else { "was already on" };
+            println!("  {how} network {}, MAC address {}", text(network, "name"), text(network, "mac"));
+        }
     }
     Ok(())
 }
@@ -103,6 +108,10 @@ pub(super) fn status(json: bool, result: &Value) -> Result<()> {
             let state = if busy { "snapshot in progress" } else { "attached" };
             println!("{:24} {:>5}  {state}", text(g, "name"), number(g, "domid"));
         }
+    }
+    if !items(result, "networks").is_empty() {
+        println!();
+        super::net::networks(items(result, "networks"));
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ impl Screen {
                 self.bar.set_position(self.pages.saturating_sub(u64::from(p.remaining)));
             }
             Event::Round(round) => self.line(&round.to_string()),
-            Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Captured { .. } | Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
 }

@@ -36,8 +36,9 @@ impl Teller {
         Self { events, writer }
     }
 
-    pub(super) fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
+    /// Whether the event will be told; else it is dropped.
+    pub(super) fn tell(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
     }
 
     /// The last event, which is never dropped. Returns when the client can read it, and was hung

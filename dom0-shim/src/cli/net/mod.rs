@@ -1,5 +1,9 @@
 //! `luthier net`: the networks of guests.
 
+mod capture;
+mod pcap;
+mod show;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -7,6 +11,8 @@ use super::{Cli, client, print};
 use crate::api::{NetRequest, Request};
 use crate::error::Result;
 use print::{number, text};
+
+pub(super) use show::networks;
 
 /// What can be done with networks.
 #[derive(Debug, Subcommand)]
@@ -22,6 +28,27 @@ pub enum NetCommand {
     },
     /// List the networks of this host
     List,
+    /// Show a network: its ports, its peers, and where each MAC address is
+    Show {
+        /// The network's name
+        name: String,
+    },
+    /// Show the switches of other hosts that this one knows
+    Peers,
+    /// Show what went through, and what did not, by reason
+    ///
+    /// For each port and each peer: frames and octets both ways, and drops. A frame that carries
+    /// several segments (GSO) counts once.
+    Stats {
+        /// Only this network
+        name: Option<String>,
+    },
+    /// Write copies of a network's frames to a pcap file
+    ///
+    /// For debugging, and for root of this host only. Each frame is captured once, where it
+    /// enters this host's switch. Traffic is never held up: frames that can't be copied in time
+    /// are left out and counted.
+    Capture(capture::Capture),
     /// Join the switches of other hosts through one of them
     ///
     /// That one tells of all others; networks of the same number are connected. It is remembered:
@@ -56,10 +83,10 @@ pub struct Create {
     /// Give guests the same, as mtu= of their vifs: `luthier attach` does.
     #[arg(long, value_name = "OCTETS")]
     pub mtu: Option<u16>,
-    /// Let the MAC address of a guest's vif move to other ports and hosts while the guest runs
+    /// Let guests send from other MAC addresses than that of their vif
     ///
-    /// For guests that hand addresses to each other (VRRP and the like). Without it, a frame that
-    /// claims the address of another running guest's vif is dropped.
+    /// For guests that bridge others, or hand addresses to each other (VRRP and the like). Without
+    /// it, a guest's frames from another address are dropped, so that no guest can pass for another.
     #[arg(long)]
     pub no_pin: bool,
 }
@@ -80,6 +107,10 @@ pub(super) fn run(cli: &Cli, command: &NetCommand) -> Result<()> {
             show(&result, &|r| println!("deleted {}", text(r, "name")));
         }
         NetCommand::List => show(&ask(NetRequest::List)?, &listed),
+        NetCommand::Show { name } => show(&ask(NetRequest::Show { name: name.clone() })?, &show::network),
+        NetCommand::Peers => show(&ask(NetRequest::Peers)?, &peers),
+        NetCommand::Stats { name } => show(&ask(NetRequest::Stats { name: name.clone() })?, &show::stats),
+        NetCommand::Capture(capture) => return capture::run(cli, capture),
         NetCommand::Join { address, key } => {
             let result = ask(NetRequest::Join { address: address.clone(), key: key.clone() })?;
             show(&result, &joined);
@@ -98,21 +129,16 @@ fn created(r: &Value) {
 }
 
 fn listed(r: &Value) {
-    let networks = r.as_array().map(Vec::as_slice).unwrap_or_default();
-    if networks.is_empty() {
-        println!("no networks: luthier net create NAME");
-        return;
+    match r.as_array().map(Vec::as_slice) {
+        None | Some([]) => println!("no networks: luthier net create NAME"),
+        Some(all) => networks(all),
     }
-    println!("{:15} {:>10} {:>5}  MAC ADDRESSES", "NETWORK", "NUMBER", "MTU");
-    for n in networks {
-        let pin = n.get("pin").and_then(Value::as_bool).unwrap_or(false);
-        println!(
-            "{:15} {:>10} {:>5}  {}",
-            text(n, "name"),
-            number(n, "id"),
-            number(n, "mtu"),
-            if pin { "pinned" } else { "free" }
-        );
+}
+
+fn peers(r: &Value) {
+    match r.as_array().map(Vec::as_slice) {
+        None | Some([]) => println!("no peers: luthier net join ADDRESS --key KEY"),
+        Some(all) => show::peers(all),
     }
 }
 

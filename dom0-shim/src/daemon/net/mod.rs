@@ -5,11 +5,13 @@
 //! what is told twice changes nothing there.
 
 mod ask;
+mod capture;
 mod config;
 mod key;
 mod mtu;
 mod place;
 mod state;
+mod stats;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -22,13 +24,23 @@ use serde_json::{Value, json};
 
 use self::config::Underlay;
 use self::place::{Address, Peer, PublicKey};
-use self::state::{Keeper, MAX_SEEDS, Network};
+use self::state::{Keeper, MAX_SEEDS};
 use super::lock;
 use crate::api::NetRequest;
 use crate::error::{Error, Result};
 use crate::xl::Vif;
 
 pub(super) use ask::{Answers, Asks, Switch};
+pub(super) use capture::Wish;
+pub(super) use state::Network;
+
+/// What is to be known of this host's guests.
+pub(super) trait Host {
+    /// The vifs that our stub serves, with their guests' names. This may take a while.
+    fn vifs(&self) -> Result<Vec<(String, Vif)>>;
+    /// A guest's name.
+    fn name(&self, domid: u16) -> Option<String>;
+}
 
 /// Files of the networks.
 #[derive(Clone, Debug)]
@@ -56,20 +68,25 @@ impl Net {
         Self { keeper: Keeper::new(&files.state), files, switch, changing: Mutex::default() }
     }
 
-    /// Answers a client. `vifs` lists the vifs of all guests, which may take a while.
-    pub(super) fn answer(
-        &self,
-        request: NetRequest,
-        vifs: &dyn Fn() -> Result<Vec<(String, Vif)>>,
-    ) -> Result<Value> {
+    /// Answers a client.
+    pub(super) fn answer(&self, request: NetRequest, host: &dyn Host) -> Result<Value> {
         match request {
             NetRequest::Create { name, id, mtu, pin } => self.create(name, id, mtu, pin),
-            NetRequest::Delete { name } => self.delete(&name, vifs),
+            NetRequest::Delete { name } => self.delete(&name, host),
             NetRequest::List => self.list(),
+            NetRequest::Show { name } => self.show(&name, host),
+            NetRequest::Peers => self.peers(),
+            NetRequest::Stats { name } => self.stats(name.as_deref(), host),
+            NetRequest::Capture { .. } => Err(Error::new("a capture has events, and is asked for apart")),
             NetRequest::Join { address, key } => self.join(&address, &key),
             NetRequest::Leave => self.leave(),
             NetRequest::Key => self.key(),
         }
+    }
+
+    /// The network of this name.
+    pub(super) fn find(&self, name: &str) -> Result<Network> {
+        self.keeper.load()?.find(name).cloned()
     }
 
     fn create(&self, name: String, id: Option<u32>, mtu: Option<u16>, pin: bool) -> Result<Value> {
@@ -91,11 +108,12 @@ impl Net {
         Ok(shown(&new))
     }
 
-    fn delete(&self, name: &str, vifs: &dyn Fn() -> Result<Vec<(String, Vif)>>) -> Result<Value> {
+    fn delete(&self, name: &str, host: &dyn Host) -> Result<Value> {
         let _changing = lock(&self.changing);
         let mut state = self.keeper.load()?;
         let old = state.find(name)?.clone();
-        let mut users: Vec<String> = vifs()?
+        let mut users: Vec<String> = host
+            .vifs()?
             .into_iter()
             .filter(|(_, vif)| vif.says(&old.name, old.id))
             .map(|(guest, _)| guest)
@@ -110,11 +128,6 @@ impl Net {
         let _ = self.order(NetOrder::Remove { id: old.id });
         tracing::info!(network = name, "network deleted");
         Ok(shown(&old))
-    }
-
-    fn list(&self) -> Result<Value> {
-        let state = self.keeper.load()?;
-        Ok(state.networks.iter().map(shown).collect())
     }
 
     fn join(&self, address: &str, key: &str) -> Result<Value> {

@@ -18,15 +18,15 @@ pub(super) const MAX_SEEDS: usize = 16;
 /// A network, as the operator made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Network {
+pub(in crate::daemon) struct Network {
     /// What guests' vifs say: `bridge=NAME`.
-    pub(super) name: String,
+    pub(in crate::daemon) name: String,
     /// The same on all hosts.
-    pub(super) id: u32,
+    pub(in crate::daemon) id: u32,
     /// The longest packet inside.
-    pub(super) mtu: u16,
+    pub(in crate::daemon) mtu: u16,
     /// Whether MAC addresses of vifs stay at their ports.
-    pub(super) pin: bool,
+    pub(in crate::daemon) pin: bool,
 }
 
 /// All that is remembered.

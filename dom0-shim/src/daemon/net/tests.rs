@@ -11,6 +11,8 @@ use super::*;
 struct Fake {
     heard: Mutex<Vec<NetOrder>>,
     refuse: Mutex<Option<NetError>>,
+    /// Said to orders that ask for something.
+    items: Mutex<Vec<(NetAnswer, Vec<u8>)>>,
     down: bool,
     asks: Arc<Asks>,
 }
@@ -20,11 +22,32 @@ impl Switch for Fake {
         if self.down {
             return Err(Error::new("no stub"));
         }
-        lock(&self.heard).push(order);
         let answers = Asks::open(&self.asks, false);
+        let asks = matches!(
+            order,
+            NetOrder::Stats { .. } | NetOrder::Macs { .. } | NetOrder::Capture { on: true, .. }
+        );
+        lock(&self.heard).push(order);
+        for (item, bulk) in lock(&self.items).iter().filter(|_| asks) {
+            self.asks.post(answers.request(), item.clone(), bulk.clone());
+        }
         let last = lock(&self.refuse).take().map_or(NetAnswer::Done, NetAnswer::Failed);
         self.asks.post(answers.request(), last, Vec::new());
         Ok(answers)
+    }
+}
+
+/// A host whose guests have these vifs.
+#[derive(Default)]
+struct Guests(Vec<(String, Vif)>);
+
+impl Host for Guests {
+    fn vifs(&self) -> Result<Vec<(String, Vif)>> {
+        Ok(self.0.clone())
+    }
+
+    fn name(&self, domid: u16) -> Option<String> {
+        (domid == 5).then(|| "web".into())
     }
 }
 
@@ -56,7 +79,7 @@ impl Desk {
     }
 
     fn ask(&self, request: NetRequest) -> Result<Value> {
-        self.net.answer(request, &|| Ok(Vec::new()))
+        self.net.answer(request, &Guests::default())
     }
 
     fn heard(&self) -> Vec<NetOrder> {
@@ -137,7 +160,7 @@ fn a_network_in_use_is_not_deleted_and_its_users_are_named() {
     };
     let delete = |vifs: Vec<(&str, Vif)>| {
         let vifs: Vec<(String, Vif)> = vifs.into_iter().map(|(n, v)| (n.into(), v)).collect();
-        desk.net.answer(NetRequest::Delete { name: "blue".into() }, &|| Ok(vifs.clone()))
+        desk.net.answer(NetRequest::Delete { name: "blue".into() }, &Guests(vifs))
     };
     let error = delete(vec![("web", vif("blue")), ("db", vif("7"))]).unwrap_err();
     assert!(error.message.contains("web, db") && error.hint.is_some(), "{error}");
@@ -180,4 +203,107 @@ fn a_host_does_not_join_itself() {
         assert!(error.message.contains("own switch"), "{error}");
     }
     assert!(desk.heard().is_empty());
+}
+
+#[test]
+fn figures_come_with_names_and_each_port_under_its_network() {
+    let desk = Desk::new("stats", Fake::default());
+    desk.create("blue", 7).unwrap();
+    let mut drops = handoff::Counters::default();
+    drops.add("too-big", 3);
+    let port = |network| {
+        NetAnswer::Port(handoff::PortStats {
+            network,
+            domid: 5,
+            devid: 1,
+            mac: [0, 0x16, 0x3e, 0, 0, 1],
+            pinned: true,
+            state: handoff::word("connected"),
+            reason: handoff::word(""),
+            from_guest: handoff::Traffic { frames: 2, bytes: 99 },
+            to_guest: handoff::Traffic::default(),
+            drops: drops.clone(),
+            notified: 4,
+            notifications: 5,
+            hypercalls: 6,
+            queued: 0,
+        })
+    };
+    let peer = |networks: &[u32]| {
+        NetAnswer::Peer(handoff::PeerStats {
+            switch: 0xbeef,
+            address: [10, 0, 0, 12],
+            port: 4790,
+            state: handoff::word("up"),
+            incarnation: 1,
+            networks: networks.iter().copied().collect(),
+            to_peer: handoff::Traffic::default(),
+            from_peer: handoff::Traffic::default(),
+            drops: handoff::Counters::default(),
+            heard_ms: Some(20),
+            rtt_us: None,
+        })
+    };
+    let network = NetAnswer::Network(handoff::NetworkStats {
+        id: 7,
+        name: handoff::word("blue"),
+        mtu: 1398,
+        macs: 1,
+        macs_limit: 512,
+        ports: 1,
+        peers: 1,
+        flooded: 8,
+        drops: handoff::Counters::default(),
+    });
+    let place = handoff::Place::Port { domid: 5, devid: 1 };
+    let entry = handoff::MacEntry { mac: [2; 6], place, age_s: 1, pinned: false };
+    let macs = NetAnswer::Macs { entries: [entry].into_iter().collect() };
+    let items = [network, port(7), port(8), peer(&[7, 9]), peer(&[9]), macs];
+    *lock(&desk.fake.items) = items.map(|item| (item, Vec::new())).into();
+    let stats = desk.ask(NetRequest::Stats { name: None }).unwrap();
+    assert_eq!(stats["networks"].as_array().unwrap().len(), 1);
+    assert_eq!(stats["networks"][0]["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(stats["networks"][0]["ports"][0]["guest"], "web");
+    assert_eq!(stats["networks"][0]["ports"][0]["mac"], "00:16:3e:00:00:01");
+    assert_eq!(stats["networks"][0]["ports"][0]["drops"], json!({"too-big": 3}));
+    assert_eq!(stats["peers"].as_array().unwrap().len(), 2);
+    assert_eq!(stats["peers"][0]["networks"], json!(["blue", "9"]));
+    assert_eq!(stats["peers"][0]["address"], "10.0.0.12:4790");
+    let show = desk.ask(NetRequest::Show { name: "blue".into() }).unwrap();
+    assert_eq!(
+        (&show["peers"][1], &show["macs_limit"], &show["pin"]),
+        (&Value::Null, &json!(512), &json!(true))
+    );
+    assert_eq!((&show["table"][0]["guest"], &show["table"][0]["age_s"]), (&json!("web"), &json!(1)));
+    let listed = desk.ask(NetRequest::List).unwrap();
+    assert_eq!((&listed[0]["ports"], &listed[0]["macs"]), (&json!(1), &json!(1)));
+    assert!(desk.ask(NetRequest::Stats { name: Some("red".into()) }).unwrap_err().message.contains("red"));
+}
+
+#[test]
+fn a_capture_ends_at_its_count_and_counts_what_was_left_out() {
+    let desk = Desk::new("capture", Fake::default());
+    desk.create("blue", 7).unwrap();
+    desk.heard();
+    let direction = handoff::Direction::FromGuest;
+    let record = handoff::CaptureRecord { time_us: 5, source: 1, len: 60, caplen: 1, direction };
+    let two = [&record.emit()[..], &[1], &record.emit(), &[2]].concat();
+    let captured = |missed| (NetAnswer::Captured { count: 2, missed, now_us: 5 }, two.clone());
+    *lock(&desk.fake.items) = vec![captured(0), captured(4), captured(4)];
+    let wish = Wish { name: "blue", snaplen: 64, count: Some(3) };
+    let mut seen = Vec::new();
+    let gone = std::sync::atomic::AtomicBool::new(false);
+    // The client does not take the second event: the first with frames.
+    let result = desk.net.capture(wish, &gone, &mut |event| {
+        let crate::api::Event::Captured { frames, missed } = event else { panic!() };
+        seen.push((frames.len(), missed));
+        seen.len() != 2
+    });
+    assert_eq!(result.unwrap(), json!({"captured": 3, "missed": 6}));
+    assert_eq!(seen, [(0, 0), (2, 0), (2, 6), (1, 6)]);
+    let capture = |on| NetOrder::Capture { network: 7, on, snaplen: 64 };
+    assert_eq!(desk.heard(), [capture(true), capture(false)]);
+    // A client that is gone is no error.
+    gone.store(true, std::sync::atomic::Ordering::Relaxed);
+    desk.net.capture(Wish { count: None, ..wish }, &gone, &mut |_| true).unwrap();
 }

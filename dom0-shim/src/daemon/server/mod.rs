@@ -1,6 +1,7 @@
 //! Serves clients: one request a connection.
 
 mod attach;
+mod net;
 mod stub;
 mod take;
 
@@ -24,7 +25,6 @@ use super::teller::Teller;
 use super::xen::Xen;
 use crate::api::{Event, Request};
 use crate::error::{Context, Error, Result};
-use crate::{paths, xl};
 
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 64 * 1024;
@@ -112,9 +112,9 @@ impl Server {
             Request::Status => self.status(),
             Request::Up { pool } => self.up(pool),
             Request::Down { force } => self.down(force),
-            Request::Attach { guest } => self.attach(&guest),
+            Request::Attach { guest, net, mac } => self.attach(&guest, net.as_deref(), mac.as_deref()),
             Request::Detach { guest } => self.detach(&guest),
-            Request::Net { net } => self.net.answer(net, &|| self.vifs()),
+            Request::Net { net } => self.net_request(net, client, teller),
             Request::Snapshot { guest, policy, suspend_timeout } => {
                 self.snapshot(client, teller, &guest, policy, Duration::from_secs(suspend_timeout.into()))
             }
@@ -133,7 +133,9 @@ impl Server {
             .iter()
             .map(|a| json!({"name": a.name, "domid": a.domid, "snapshotting": busy.contains(&a.domid)}))
             .collect();
-        Ok(json!({"xen": self.xen.version_text(), "stub": stub, "guests": guests}))
+        // A list that can't be read is told of by the commands that need it.
+        let networks = self.net.list().unwrap_or_default();
+        Ok(json!({"xen": self.xen.version_text(), "stub": stub, "guests": guests, "networks": networks}))
     }
 
     fn detach(&self, guest: &str) -> Result<Value> {
@@ -148,18 +150,19 @@ impl Server {
         Ok(json!({"guest": entry.name, "domid": entry.domid}))
     }
 
-    /// The vifs that our stub serves, with their guests' names.
-    fn vifs(&self) -> Result<Vec<(String, xl::Vif)>> {
-        let stub = self.xen.find_domain(paths::STUB_NAME)?.map(|d| d.domid);
-        let of = |guest: xl::Listed| {
-            let vifs = xl::vifs(&guest.config).into_iter().filter(|vif| vif.is_ours(stub));
-            vifs.map(|vif| (guest.name().to_owned(), vif)).collect::<Vec<_>>()
-        };
-        Ok(xl::list()?.into_iter().flat_map(of).collect())
-    }
-
     fn forget_gone_guests(&self) -> Result<()> {
         let domains = self.xen.domains().context("listing the domains")?;
         lock(&self.allowed).retain(|a| domains.iter().any(|d| d.domid == a.domid && d.uuid == a.uuid))
     }
+}
+
+/// Does something when the client hangs up, or when it was answered.
+fn on_hang_up(client: &UnixStream, act: impl FnOnce() + Send + 'static) -> Result<()> {
+    let mut client = client.try_clone().context("watching the client")?;
+    std::thread::spawn(move || {
+        // Clients say nothing more: any end of this read is the end of the client, or our own.
+        let _ = client.read(&mut [0]);
+        act();
+    });
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! `luthier snapshot`: from the request to the thread that takes the snapshot.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,14 +9,14 @@ use serde_json::Value;
 use store::{ImageId, ImageWriter, MemoryFigures, Meta};
 
 use super::attach::check_kind;
-use super::{Attached, Server, Teller, lock};
+use super::{Attached, Server, Teller, lock, on_hang_up};
 use crate::api::{Event, PolicyName};
 use crate::daemon::desk::Claim;
 use crate::daemon::guest::{Guest, Parts};
 use crate::daemon::link::Connection;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::snapshot::Snapshot;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::xl;
 
 impl Server {
@@ -81,10 +80,14 @@ impl Server {
             cancelled: mailbox.cancelled(),
         })?;
         tracing::info!(image, pages = guest.pages(), policy = policy.name(), "snapshot begins");
-        teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
-        cancel_on_hang_up(client, &mailbox)?;
+        let _ = teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
+        // A client that hangs up wants its snapshot no more.
+        let cancel = mailbox.clone();
+        on_hang_up(client, move || cancel.cancel())?;
         let snapshot = Snapshot { guest, connection, mailbox, mail, policy, began };
-        let result = snapshot.run(&self.link, &mut |event| teller.tell(event));
+        let result = snapshot.run(&self.link, &mut |event| {
+            let _ = teller.tell(event);
+        });
         if result.is_ok() {
             tracing::info!(image, "snapshot committed");
         }
@@ -100,18 +103,6 @@ struct Order {
     policy: PolicyName,
     suspend_timeout: Duration,
     began: Instant,
-}
-
-/// A client that hangs up wants its snapshot no more.
-fn cancel_on_hang_up(client: &UnixStream, mailbox: &Mailbox) -> Result<()> {
-    let mut client = client.try_clone().context("watching the client")?;
-    let mailbox = mailbox.clone();
-    std::thread::spawn(move || {
-        // Clients say nothing more: any end of this read is the end of the client, or our own.
-        let _ = client.read(&mut [0]);
-        mailbox.cancel();
-    });
-    Ok(())
 }
 
 /// A uuid as people write it.

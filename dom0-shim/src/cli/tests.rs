@@ -1,0 +1,81 @@
+//! What the command line takes, and what it refuses.
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> std::result::Result<Cli, ErrorKind> {
+    Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
+}
+
+#[test]
+fn the_command_line_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn networks_are_made_with_a_name_and_bounds() {
+    let Command::Net { command: net::NetCommand::Create(create) } =
+        parse("luthier net create blue --id 7 --mtu 1300").unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (create.name.as_str(), create.id, create.mtu, create.no_pin),
+        ("blue", Some(7), Some(1300), false)
+    );
+    for bad in [
+        "net create",
+        "net create blue --id 0",
+        "net create blue --id 4294967296",
+        "net create blue --mtu 70000",
+    ] {
+        assert!(parse(&format!("luthier {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn every_command_of_networks_is_there() {
+    for good in [
+        "net list --json",
+        "net delete blue",
+        "net show blue",
+        "net peers",
+        "net join 10.0.0.12 --key ab",
+        "net leave",
+        "net key",
+        "net stats",
+        "net stats blue --json",
+        "net capture blue -o - --snaplen 96 --count 3",
+        "attach web --net blue --mac 00:16:3E:00:00:01",
+    ] {
+        assert!(parse(&format!("luthier {good}")).is_ok(), "{good}");
+    }
+    for bad in [
+        "net",
+        "net join 10.0.0.12",
+        "net capture blue",
+        "net capture blue -o x --snaplen 4",
+        "attach web --mac 00:16:3e:00:00:01",
+    ] {
+        assert!(parse(&format!("luthier {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn mac_addresses_are_checked() {
+    assert_eq!(mac("00:16:3E:00:00:0A").unwrap(), "00:16:3e:00:00:0a");
+    for bad in [
+        "",
+        "00:16:3e:00:00",
+        "00:16:3e:00:00:00:00",
+        "01:16:3e:00:00:00",
+        "0:16:3e:00:00:00",
+        "00:16:3e:00:00:zz",
+        "+1:16:3e:00:00:00",
+        "00:00:00:00:00:00",
+    ] {
+        assert!(mac(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,61 @@
+//! `luthier net`: what the networks' side must know of this host, and of the client.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use privcmd::xenstore;
+use rustix::net::sockopt::socket_peercred;
+use serde_json::Value;
+
+use super::{Server, Teller, on_hang_up};
+use crate::api::NetRequest;
+use crate::daemon::net::{Host, Wish};
+use crate::error::{Context, Error, Result};
+use crate::{paths, xl};
+
+impl Server {
+    /// Answers a request about networks.
+    pub(super) fn net_request(&self, net: NetRequest, client: &UnixStream, teller: &Teller) -> Result<Value> {
+        let NetRequest::Capture { name, snaplen, count } = net else { return self.net.answer(net, self) };
+        check_owner(client)?;
+        let gone = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&gone);
+        on_hang_up(client, move || flag.store(true, Ordering::Relaxed))?;
+        tracing::info!(network = name, snaplen, "capture begins");
+        let result =
+            self.net.capture(Wish { name: &name, snaplen, count }, &gone, &mut |event| teller.tell(event));
+        tracing::info!(network = name, "capture has ended");
+        result
+    }
+}
+
+/// Who sees guests' frames must be the owner of the host. The socket's mode says the same; here it
+/// holds even if somebody has opened the socket to others.
+fn check_owner(client: &UnixStream) -> Result<()> {
+    let who = socket_peercred(client).context("asking who the client is")?;
+    if who.uid.is_root() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "only root of this host may capture guests' frames, not uid {}",
+        who.uid.as_raw()
+    ))
+    .hint("Use sudo"))
+}
+
+impl Host for Server {
+    fn vifs(&self) -> Result<Vec<(String, xl::Vif)>> {
+        let stub = self.xen.find_domain(paths::STUB_NAME)?.map(|d| d.domid);
+        let of = |guest: xl::Listed| {
+            let vifs = xl::vifs(&guest.config).into_iter().filter(|vif| vif.is_ours(stub));
+            vifs.map(|vif| (guest.name().to_owned(), vif)).collect::<Vec<_>>()
+        };
+        Ok(xl::list()?.into_iter().flat_map(of).collect())
+    }
+
+    fn name(&self, domid: u16) -> Option<String> {
+        let path = format!("/local/domain/{domid}/name");
+        xenstore::Client::open().ok()?.read(&path).ok().flatten()
+    }
+}
