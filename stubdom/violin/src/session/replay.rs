@@ -1,0 +1,135 @@
+//! Which numbers of a key have been seen: a sliding bit map as in RFC 6479.
+//!
+//! It must be asked only after a datagram has proved genuine: else anybody could push the window
+//! forward and make the peer's datagrams look old.
+
+const WORD_BITS: u64 = u64::BITS as u64;
+const WORDS: usize = 32;
+
+/// How far behind the highest number a datagram may come and still be taken: 31 words of 64. The
+/// word that the highest number is in is not yet full, so one of 32 does not count.
+pub(super) const WINDOW: u64 = WORD_BITS * (WORDS as u64 - 1);
+
+/// Numbers seen under one key.
+pub(super) struct Window {
+    /// The highest number seen, plus one; 0 when none was.
+    end: u64,
+    /// A bit for each number, at `number % (WORDS * 64)`.
+    words: [u64; WORDS],
+}
+
+/// What [`Window::accept`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Higher than all before.
+    Newest,
+    /// New, but out of order.
+    Late,
+    /// Seen before, or so old that nobody knows.
+    Replay,
+}
+
+impl Window {
+    pub(super) const fn new() -> Self {
+        Self { end: 0, words: [0; WORDS] }
+    }
+
+    /// Notes `number`, and says whether it was new.
+    pub(super) fn accept(&mut self, number: u64) -> Seen {
+        let newest = number >= self.end;
+        if newest {
+            // Each word between the old and the new highest number begins a new life.
+            let (old, new) = (self.end.saturating_sub(1) / WORD_BITS, number / WORD_BITS);
+            let passed = new.saturating_sub(old).min(WORDS as u64);
+            for step in 0..passed {
+                if let Some(word) = self.words.get_mut((new.wrapping_sub(step) % WORDS as u64) as usize) {
+                    *word = 0;
+                }
+            }
+            self.end = number.saturating_add(1);
+        } else if self.end - number > WINDOW {
+            return Seen::Replay;
+        }
+        let bit = 1 << (number % WORD_BITS);
+        let Some(word) = self.words.get_mut((number / WORD_BITS % WORDS as u64) as usize) else {
+            return Seen::Replay;
+        };
+        if *word & bit != 0 {
+            return Seen::Replay;
+        }
+        *word |= bit;
+        if newest { Seen::Newest } else { Seen::Late }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_number_is_taken_once_in_any_order_within_the_window() {
+        let mut window = Window::new();
+        assert_eq!(window.accept(WINDOW - 1), Seen::Newest);
+        for number in (0..WINDOW - 1).rev() {
+            assert_eq!(window.accept(number), Seen::Late, "{number}");
+        }
+        for number in 0..WINDOW {
+            assert_eq!(window.accept(number), Seen::Replay, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_fell_out_of_the_window_is_a_replay_even_when_never_seen() {
+        let mut window = Window::new();
+        assert_eq!(window.accept(WINDOW), Seen::Newest);
+        assert_eq!(window.accept(0), Seen::Replay);
+        assert_eq!(window.accept(1), Seen::Late);
+    }
+
+    #[test]
+    fn a_jump_over_the_whole_window_forgets_all_of_it() {
+        let mut window = Window::new();
+        for number in 0..5000 {
+            assert_eq!(window.accept(number), Seen::Newest);
+        }
+        assert_eq!(window.accept(1 << 40), Seen::Newest);
+        assert_eq!(window.accept((1 << 40) - 1), Seen::Late);
+        assert_eq!(window.accept(4999), Seen::Replay);
+    }
+
+    #[test]
+    fn the_highest_number_does_not_overflow() {
+        let mut window = Window::new();
+        assert_eq!(window.accept(u64::MAX - 1), Seen::Newest);
+        assert_eq!(window.accept(u64::MAX - 1), Seen::Replay);
+        assert_eq!(window.accept(u64::MAX), Seen::Newest);
+        assert_eq!(window.accept(u64::MAX), Seen::Replay);
+    }
+
+    proptest! {
+        /// A set that remembers everything is the model.
+        #[test]
+        fn agrees_with_a_set(steps in prop::collection::vec((0u64..6000, 0u64..3), 1..600)) {
+            let (mut window, mut set, mut base) = (Window::new(), BTreeSet::new(), 0u64);
+            for (near, leap) in steps {
+                base += leap * 700;
+                let number = (base + near).saturating_sub(3000);
+                let highest = set.last().copied();
+                let expected = match highest {
+                    Some(highest) if number > highest => Seen::Newest,
+                    Some(highest) if highest + 1 - number > WINDOW || set.contains(&number) => Seen::Replay,
+                    Some(_) => Seen::Late,
+                    None => Seen::Newest,
+                };
+                prop_assert_eq!(window.accept(number), expected);
+                if expected != Seen::Replay {
+                    set.insert(number);
+                }
+            }
+        }
+    }
+}
