@@ -107,6 +107,8 @@ pub enum NetRequest {
     Leave,
     /// This host's public key.
     Key,
+    /// Whether this host is fit for networks, for `luthier check`.
+    Fitness,
 }
 
 /// Policies by name.

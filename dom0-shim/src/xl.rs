@@ -83,6 +83,19 @@ pub fn vifs(config: &Value) -> Vec<Vif> {
         .collect()
 }
 
+/// Has our stub's vifs of a configuration name their back end: its domain id is another on other
+/// hosts, and here after `luthier down`.
+pub fn name_back_ends(config: &mut Value, stub: u16) {
+    let ours: Vec<bool> = vifs(config).iter().map(|vif| vif.is_ours(Some(stub))).collect();
+    let nics = config.get_mut("nics").and_then(Value::as_array_mut).into_iter().flatten();
+    for (nic, _) in nics.zip(ours).filter(|(_, ours)| *ours) {
+        if let Some(nic) = nic.as_object_mut() {
+            nic.remove("backend_domid");
+            nic.insert("backend_domname".into(), paths::STUB_NAME.into());
+        }
+    }
+}
+
 fn run(args: &[&str]) -> Result<Output> {
     let output = Command::new("xl")
         .args(args)
@@ -184,4 +197,48 @@ fn last_words(stderr: &[u8]) -> String {
     let said = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
     lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn vifs_are_ours_by_name_or_by_number() {
+        let config = json!({"nics": [
+            {"devid": 0, "mac": "00:16:3E:00:00:0A", "bridge": "blue", "backend_domname": "luthier-stub"},
+            {"devid": 1, "bridge": "7", "backend_domname": "4"},
+            {"devid": 2, "bridge": "xenbr0"},
+            {"devid": 3, "bridge": "blue", "backend_domid": 4},
+            {"devid": 4, "bridge": "blue", "backend_domname": "other"},
+        ]});
+        let vifs = vifs(&config);
+        let ours = |stub| vifs.iter().filter(|v| v.is_ours(stub)).map(|v| v.devid).collect::<Vec<_>>();
+        assert_eq!(ours(Some(4)), [0, 1, 3]);
+        assert_eq!(ours(Some(5)), [0]);
+        assert_eq!(ours(None), [0]);
+        assert_eq!(vifs[0].mac.as_deref(), Some("00:16:3e:00:00:0a"));
+        assert!(vifs[0].says("blue", 7) && vifs[1].says("blue", 7) && !vifs[2].says("blue", 7));
+    }
+
+    #[test]
+    fn a_back_end_is_named_so_that_it_is_found_on_another_host() {
+        let mut config = json!({"nics": [
+            {"devid": 0, "backend_domname": "4"}, {"devid": 1, "backend_domid": 4}, {"devid": 2, "backend_domid": 3},
+        ]});
+        name_back_ends(&mut config, 4);
+        assert_eq!(
+            config["nics"],
+            json!([
+                {"devid": 0, "backend_domname": "luthier-stub"},
+                {"devid": 1, "backend_domname": "luthier-stub"},
+                {"devid": 2, "backend_domid": 3},
+            ])
+        );
+        let mut none = json!({"c_info": {}});
+        name_back_ends(&mut none, 4);
+        assert_eq!(none, json!({"c_info": {}}));
+    }
 }

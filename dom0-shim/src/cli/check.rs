@@ -6,7 +6,7 @@ use std::process::Command;
 use privcmd::{HostFacts, Hypervisor, XsmMode};
 use serde::Serialize;
 
-use super::{Cli, client, print};
+use super::{Cli, check_net, client, print};
 use crate::api::Request;
 use crate::error::{Error, Result};
 use crate::paths;
@@ -17,7 +17,7 @@ const MIN_GRANT_FRAMES: u32 = 32;
 /// How a look at one thing came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Mark {
+pub(super) enum Mark {
     Ok,
     /// Works, but the operator may want to know.
     Note,
@@ -26,15 +26,15 @@ enum Mark {
 }
 
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     what: &'static str,
-    mark: Mark,
+    pub(super) mark: Mark,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     todo: Option<String>,
 }
 
-fn finding(what: &'static str, mark: Mark, found: impl Into<String>, todo: &str) -> Finding {
+pub(super) fn finding(what: &'static str, mark: Mark, found: impl Into<String>, todo: &str) -> Finding {
     let todo = (mark != Mark::Ok).then(|| todo.to_owned());
     Finding { what, mark, found: found.into(), todo }
 }
@@ -82,6 +82,7 @@ pub(super) fn run(cli: &Cli) -> Result<()> {
             findings.push(finding("daemon", Mark::Fail, e.message, e.hint.as_deref().unwrap_or_default()))
         }
     }
+    check_net::run(cli, &mut findings);
     show(cli.json, &findings);
     match findings.iter().filter(|f| f.mark == Mark::Fail).count() {
         0 => Ok(()),

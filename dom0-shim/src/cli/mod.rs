@@ -5,11 +5,13 @@
 //! the images.
 
 mod check;
+mod check_net;
 mod client;
 mod images;
 mod net;
 mod print;
 mod restore;
+mod restore_net;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -51,7 +53,8 @@ pub enum Command {
     /// Tell whether this host is fit, and if not, why and what to do
     ///
     /// Looks at Xen's version and options, the limits of grant tables, the security module's
-    /// mode, the tools and the daemon. Ends with 1 if something that is needed is missing.
+    /// mode, the tools, the daemon, and what networks need: the underlay's configuration, the
+    /// switch's key, MTUs, the stub's uplink. Ends with 1 if something that is needed is missing.
     Check,
     /// Launch the stub domain
     Up {
@@ -134,7 +137,8 @@ pub enum Command {
     /// Bring an image back as a running domain
     ///
     /// Verifies the image, then lets stock `xl restore` build the domain. A domain of the same
-    /// name must not run; --name restores a copy beside it.
+    /// name must not run; --name restores a copy beside it. Networks of the guest must exist on
+    /// this host, under the same numbers, and its MAC addresses must be free there.
     Restore {
         /// Name or path of the image
         image: String,

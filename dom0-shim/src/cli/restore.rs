@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 
 use serde_json::json;
 
-use super::{Cli, images, print};
+use super::{Cli, images, print, restore_net};
 use crate::error::{Error, Result};
 use crate::xl;
 
@@ -16,6 +16,7 @@ pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> R
         return Err(Error::new(format!("a domain `{target}` is running"))
             .hint("Restore a copy beside it with --name, or first: xl destroy it"));
     }
+    restore_net::check(cli, &image)?;
     // A damaged image must be refused before a domain is built from half of it.
     images::verify_all(&image)?;
     let options = images::options(name)?;

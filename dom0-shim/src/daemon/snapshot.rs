@@ -42,6 +42,8 @@ pub(super) struct Snapshot {
     pub(super) mail: Receiver<Mail>,
     /// The policy.
     pub(super) policy: PolicyName,
+    /// The networks that the guest is on, for the image.
+    pub(super) networks: Value,
     /// When the request came.
     pub(super) began: Instant,
 }
@@ -279,6 +281,7 @@ impl Snapshot {
             "copy_ms": report.copy_micros as f64 / 1000.0,
             "freeze_ms": ms(self.guest.freeze_time()),
             "suspended_ms": ms(self.guest.suspended_time()),
+            "networks": self.networks,
         });
         let image = writer.commit(figures.clone())?;
         if let Some(map) = figures.as_object_mut() {

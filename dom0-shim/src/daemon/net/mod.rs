@@ -7,6 +7,7 @@
 mod ask;
 mod capture;
 mod config;
+mod fitness;
 mod key;
 mod mtu;
 mod place;
@@ -79,6 +80,7 @@ impl Net {
             NetRequest::Stats { name } => self.stats(name.as_deref(), host),
             NetRequest::Capture { .. } => Err(Error::new("a capture has events, and is asked for apart")),
             NetRequest::Join { address, key } => self.join(&address, &key),
+            NetRequest::Fitness => Ok(self.fitness()),
             NetRequest::Leave => self.leave(),
             NetRequest::Key => self.key(),
         }
@@ -87,6 +89,13 @@ impl Net {
     /// The network of this name.
     pub(super) fn find(&self, name: &str) -> Result<Network> {
         self.keeper.load()?.find(name).cloned()
+    }
+
+    /// The networks that these vifs are on: what an image says of them.
+    pub(super) fn of_vifs(&self, vifs: &[Vif]) -> Value {
+        let networks = self.keeper.load().unwrap_or_default().networks;
+        let on = |n: &&Network| vifs.iter().any(|vif| vif.is_ours(None) && vif.says(&n.name, n.id));
+        networks.iter().filter(on).map(shown).collect()
     }
 
     fn create(&self, name: String, id: Option<u32>, mtu: Option<u16>, pin: bool) -> Result<Value> {

@@ -307,3 +307,35 @@ fn a_capture_ends_at_its_count_and_counts_what_was_left_out() {
     gone.store(true, std::sync::atomic::Ordering::Relaxed);
     desk.net.capture(Wish { count: None, ..wish }, &gone, &mut |_| true).unwrap();
 }
+
+#[test]
+fn a_host_that_is_not_fit_is_told_why() {
+    let desk = Desk::new("fitness", Fake::default());
+    let marks = || {
+        let found = desk.ask(NetRequest::Fitness).unwrap();
+        found.as_array().unwrap().iter().map(|f| f["mark"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(), ["note", "note", "ok"]);
+    desk.underlay();
+    desk.ask(NetRequest::Key).unwrap();
+    assert_eq!(marks(), ["ok", "ok", "ok"]);
+    desk.create("blue", 7).unwrap();
+    fs::write(desk.dir.join("net.toml"), "address = \"10.0.0.11/24\"\nmtu = 1400").unwrap();
+    fs::write(desk.dir.join("switch.key"), "nonsense").unwrap();
+    assert_eq!(marks(), ["ok", "fail", "fail"]);
+    fs::write(desk.dir.join("net.toml"), "nonsense").unwrap();
+    fs::write(desk.dir.join("net.json"), "nonsense").unwrap();
+    assert_eq!(marks(), ["fail", "fail", "fail"]);
+}
+
+#[test]
+fn an_image_says_which_networks_its_guest_is_on() {
+    let desk = Desk::new("image", Fake::default());
+    desk.create("blue", 7).unwrap();
+    desk.create("red", 8).unwrap();
+    let nics = json!({"nics": [
+        {"bridge": "blue", "backend_domname": "luthier-stub"}, {"bridge": "red", "backend_domid": 0},
+    ]});
+    let networks = desk.net.of_vifs(&crate::xl::vifs(&nics));
+    assert_eq!((networks.as_array().unwrap().len(), &networks[0]["id"]), (1, &json!(7)));
+}

@@ -46,7 +46,9 @@ impl Server {
         let listed = xl::find(&who.domid.to_string())?;
         // A device may have been attached since.
         check_kind(&listed)?;
-        let config = listed.config;
+        let mut config = listed.config;
+        xl::name_back_ends(&mut config, connection.stub);
+        let networks = self.net.of_vifs(&xl::vifs(&config));
         let frames = self.xen.frames(who.domid)?;
         let images = &self.options.images;
         fs::create_dir_all(images).map_err(|e| {
@@ -84,7 +86,7 @@ impl Server {
         // A client that hangs up wants its snapshot no more.
         let cancel = mailbox.clone();
         on_hang_up(client, move || cancel.cancel())?;
-        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, began };
+        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, networks, began };
         let result = snapshot.run(&self.link, &mut |event| {
             let _ = teller.tell(event);
         });
