@@ -2,9 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 //! VIOLIN: one instance of a distributed layer-2 switch, as state machines without I/O.
 //!
-//! Guests of one VIOLIN (a network with a 32-bit number) on any number of hosts share one Ethernet. Each host has
-//! one switch; every pair of switches talks directly, so a frame passes one switch on one host and
-//! two between hosts (the VIOLIN paper, section 2.1).
+//! Guests of one VIOLIN (a network with a 32-bit number) on any number of hosts share one Ethernet.
+//! Each host has one switch for all its VIOLINs; every pair of switches talks directly, so a frame
+//! passes one switch on one host and two between hosts (the VIOLIN paper, section 2.1).
 //!
 //! | module | what for |
 //! | --- | --- |

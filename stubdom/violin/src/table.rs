@@ -259,9 +259,10 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 4);
     }
 
+    /// VS3.
     #[test]
     fn lookups_look_at_as_few_slots_with_10_000_entries_as_with_10() {
-        for seed in 0..4 {
+        for seed in 0..2 {
             let mut table = Table::new(10_000, &[seed; 16]);
             let mut before = 0;
             for count in [10, 100, 1_000, 10_000] {
@@ -280,11 +281,11 @@ mod tests {
 
     #[test]
     fn addresses_that_collide_under_one_seed_do_not_under_another() {
-        let table = Table::new(512, &[1; 16]);
+        let table = Table::new(128, &[1; 16]);
         let home = |table: &Table, n| table.hash(Key::new(0, mac(n))) as usize & table.mask;
-        let chosen: Vec<u32> = (0..400_000).filter(|n| home(&table, *n) == 5).collect();
-        assert!(chosen.len() > 200);
-        let mut other = Table::new(512, &[2; 16]);
+        let chosen: Vec<u32> = (0..30_000).filter(|n| home(&table, *n) == 5).take(100).collect();
+        assert!(chosen.len() > 50);
+        let mut other = Table::new(128, &[2; 16]);
         chosen.iter().for_each(|n| assert!(other.insert(entry(Key::new(0, mac(*n)), 1))));
         assert!(chosen.iter().all(|n| other.probes(Key::new(0, mac(*n))) <= 16));
     }
@@ -298,16 +299,16 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
-        fn it_knows_what_a_hash_map_knows(ops in prop::collection::vec((0u8..4, 0u32..48, 0u16..3), 1..300)) {
-            let mut table = Table::new(32, &[9; 16]);
+        fn it_knows_what_a_hash_map_knows(ops in prop::collection::vec((0u8..4, 0u32..20, 0u16..2), 1..200)) {
+            let mut table = Table::new(16, &[9; 16]);
             let mut model: HashMap<(u16, u32), u16> = HashMap::new();
             for (op, n, network) in ops {
                 let key = Key::new(network, mac(n));
                 match op {
                     0 | 1 => {
-                        let room = model.len() < 32 || model.contains_key(&(network, n));
+                        let room = model.len() < 16 || model.contains_key(&(network, n));
                         prop_assert_eq!(table.insert(entry(key, n as u16 + u16::from(op))), room);
                         if room {
                             model.insert((network, n), n as u16 + u16::from(op));
@@ -330,7 +331,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
-                for (network, n) in (0..3).flat_map(|network| (0..48).map(move |n| (network, n))) {
+                for (network, n) in (0..2).flat_map(|network| (0..20).map(move |n| (network, n))) {
                     let key = Key::new(network, mac(n));
                     let found = table.get(key).map(|entry| {
                         assert_eq!(entry.key, key);

@@ -15,7 +15,7 @@ fn a_guest_that_makes_addresses_up_neither_fills_the_table_nor_pushes_others_out
     let mut switch = switch();
     send(&mut switch, from_port(1), mac(1), Mac::BROADCAST);
     send(&mut switch, from_peer(0, RED), mac(2), Mac::BROADCAST);
-    for n in 0..100_000 {
+    for n in 0..20_000 {
         send(&mut switch, from_port(0), random_mac(n), mac(1));
     }
     let limits = *switch.limits();

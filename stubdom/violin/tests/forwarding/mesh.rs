@@ -88,6 +88,7 @@ impl Mesh {
     }
 }
 
+/// VS10.
 #[test]
 fn a_broadcast_reaches_each_member_exactly_once_with_one_datagram_for_each_other_switch() {
     for hosts in [1, 2, 3, 10, 64] {
@@ -101,6 +102,7 @@ fn a_broadcast_reaches_each_member_exactly_once_with_one_datagram_for_each_other
     }
 }
 
+/// VS11.
 #[test]
 fn an_unknown_unicast_is_spread_like_a_broadcast_without_a_storm() {
     let mut mesh = Mesh::new(5);
@@ -108,6 +110,7 @@ fn an_unknown_unicast_is_spread_like_a_broadcast_without_a_storm() {
     assert_eq!((outcome.datagrams, outcome.delivered.len(), outcome.switches), (4, 9, 2));
 }
 
+/// VS4, VS6.
 #[test]
 fn a_unicast_passes_one_switch_on_one_host_and_two_between_hosts() {
     let mut mesh = Mesh::new(4);
@@ -127,6 +130,7 @@ fn a_unicast_passes_one_switch_on_one_host_and_two_between_hosts() {
     }
 }
 
+/// VS9.
 #[test]
 fn after_a_move_one_unsolicited_arp_turns_every_table() {
     let mut mesh = Mesh::new(6);
@@ -154,6 +158,7 @@ fn a_host_that_was_not_told_of_a_move_cannot_make_a_loop() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
+    /// VS7.
     #[test]
     fn after_any_joins_and_leaves_every_pair_is_connected(ops in prop::collection::vec((any::<bool>(), 0u16..8), 1..30)) {
         let mut mesh = Mesh::new(2);

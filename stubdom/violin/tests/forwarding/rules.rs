@@ -4,6 +4,7 @@ use violin::switch::Limits;
 
 use super::*;
 
+/// VS10.
 #[test]
 fn a_broadcast_from_a_port_goes_to_the_other_ports_of_its_network_and_once_to_each_member() {
     let mut switch = switch();
@@ -11,6 +12,7 @@ fn a_broadcast_from_a_port_goes_to_the_other_ports_of_its_network_and_once_to_ea
     assert_eq!(to, [port(1), port(2), peer(0), peer(1), peer(3)]);
 }
 
+/// VS10.
 #[test]
 fn a_broadcast_from_a_peer_goes_to_ports_only() {
     let mut switch = switch();
@@ -18,6 +20,7 @@ fn a_broadcast_from_a_peer_goes_to_ports_only() {
     assert_eq!(to, [port(0), port(1), port(2)]);
 }
 
+/// VS11.
 #[test]
 fn an_unknown_address_is_flooded_like_a_broadcast_and_then_learned() {
     let mut switch = switch();
@@ -28,6 +31,7 @@ fn an_unknown_address_is_flooded_like_a_broadcast_and_then_learned() {
     assert_eq!(send(&mut switch, from_port(0), mac(1), mac(2)), [port(2)]);
 }
 
+/// VS4.
 #[test]
 fn a_frame_between_local_ports_makes_no_datagram() {
     let mut switch = switch();
@@ -35,6 +39,7 @@ fn a_frame_between_local_ports_makes_no_datagram() {
     assert_eq!(send(&mut switch, from_port(0), mac(1), mac(2)), [port(1)]);
 }
 
+/// VS5.
 #[test]
 fn a_frame_for_an_address_behind_a_peer_is_one_datagram() {
     let mut switch = switch();
@@ -42,6 +47,7 @@ fn a_frame_for_an_address_behind_a_peer_is_one_datagram() {
     assert_eq!(send(&mut switch, from_port(0), mac(1), mac(2)), [peer(1)]);
 }
 
+/// VS6, VS10.
 #[test]
 fn a_frame_from_a_peer_never_goes_to_a_peer() {
     let mut switch = switch();
@@ -63,6 +69,7 @@ fn a_frame_for_where_it_came_from_is_dropped() {
     assert_eq!(port_drops(&switch, 0, DropReason::SamePort), 2);
 }
 
+/// VS12.
 #[test]
 fn networks_with_the_same_addresses_do_not_see_each_other() {
     let mut switch = switch();
@@ -78,6 +85,7 @@ fn networks_with_the_same_addresses_do_not_see_each_other() {
     assert_eq!(send(&mut switch, from_port(0), mac(1), mac(5)).len(), 5, "unknown in the other network");
 }
 
+/// VS13.
 #[test]
 fn any_protocol_passes() {
     let mut switch = switch();

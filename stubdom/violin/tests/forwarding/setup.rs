@@ -21,13 +21,23 @@ fn limits_beyond_the_maxima_are_cut() {
     let limits = *switch.limits();
     assert_eq!((limits.networks, limits.ports, limits.peers), (MAX_NETWORKS, MAX_PORTS, MAX_PEERS));
     assert!(switch.table_size().1 <= violin::switch::MAX_MACS);
-    let nothing = Limits { networks: 0, ports: 0, peers: 0, macs_per_network: 0, ..limits };
+    let (none, moves_per_second, flood_copies_per_second) = (0, 0, 0);
+    let nothing = Limits {
+        networks: none,
+        ports: none,
+        peers: none,
+        macs_per_network: none,
+        macs_per_port: none,
+        macs_per_peer: none,
+        moves_per_second,
+        flood_copies_per_second,
+    };
     assert_eq!(switch.set_peer(PeerId(MAX_PEERS as u16 - 1), &[RED]), Ok(()));
     let mut switch = Switch::new(nothing, [0; 16]);
     assert_eq!(switch.add_network(RED, MTU), Ok(()));
     assert_eq!(switch.add_port(RED, Some(mac(1))), Ok(PortId(0)));
     assert_eq!(switch.set_peer(PeerId(0), &[RED]), Err(SetPeer::OutOfRange));
-    assert!(send(&mut switch, from_port(0), mac(1), mac(2)).is_empty());
+    assert_eq!(refused(&mut switch, from_port(0), mac(1), mac(1)), DropReason::SamePort);
 }
 
 #[test]
