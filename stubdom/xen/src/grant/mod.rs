@@ -1,10 +1,12 @@
 //! Grants: ours to others ([`grant`], [`GrantedPage`]), copying by those of others to us
-//! ([`Copier`] whole pages, [`Relay`] pieces), and mapping them where both sides write: rings ([`MappedPage`]).
+//! ([`Copier`] whole pages, [`Relay`] pieces), mapping them where both sides write: rings
+//! ([`MappedPage`]), and pages that stay granted for data ([`OutPage`], [`InPage`]).
 //!
 //! A frame that another domain may still be using is never used for anything else: ending a
 //! grant fails while Xen has the entry marked as in use, and the frame and its entry are then
 //! kept, or lost, but not reused.
 
+mod buffer;
 mod copy;
 mod map;
 mod relay;
@@ -17,6 +19,7 @@ use spin::Mutex;
 use xen_sys::DomId;
 use xen_sys::grant_table::GrantEntryV1;
 
+pub use buffer::{InPage, OutPage};
 pub use copy::{Batch, Copier, MAX_BATCH};
 pub use map::{MapError, MappedPage, set_window};
 pub use relay::{Batch as RelayBatch, Full, Relay, Remote};
