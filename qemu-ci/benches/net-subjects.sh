@@ -20,7 +20,7 @@ start_pair() {
 end_pair() {
     xl destroy "$1-a"
     on_host "$2" "xl destroy $1-b"
-}
+} >/dev/null 2>&1
 
 begin_bridge() {
     ip link add br1 type bridge && ip link set br1 up && start_pair bridge 0 bridge=br1
@@ -28,6 +28,8 @@ begin_bridge() {
 
 begin_ovs() {
     mkdir -p /run/openvswitch /etc/openvswitch /var/log/openvswitch
+    # Which busybox does not load by itself.
+    modprobe crc32c_generic
     modprobe openvswitch &&
         ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema &&
         ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock \

@@ -5,9 +5,11 @@
 # lab: --net --hosts 2 --mem 4096 --dom0-mem 1500 --timeout 2400
 #
 # Each round measures every subject once, so that all see the same machine. The metrics:
-#   tcp_mbit      iperf3, one connection, mean of both ways (tcp_there_mbit, tcp_back_mbit)
+#   tcp_mbit      iperf3, one connection, mean of both ways (tcp_there_mbit, tcp_back_mbit;
+#                 tcp_retransmits of both)
 #   udp64_pps     datagrams of 64 bytes that arrive each second when one guest sends without a pause
-#                 (`guest udp-send`: iperf3's own pacing would cost more than the network);
+#                 (`guest udp-send`, BURST of them a system call cut apart by its kernel; iperf3's
+#                 own pacing would cost more than the network);
 #                 udp64_lost_share: lost of those sent, between the first and last that came
 #   rtt_ms        median of PINGS pings, five a second, nothing else going on
 #   dom0_cpu_ms   Dom0's CPU time in the three runs together (all hosts'); also for each run
@@ -16,7 +18,7 @@
 #   *_events      event channel interrupts of the vifs in the guests and in Dom0, for each
 #                 datagram or each MB
 
-ROUNDS=${ROUNDS:-3} SECONDS_TCP=${SECONDS_TCP:-6} SECONDS_UDP=${SECONDS_UDP:-5} PINGS=${PINGS:-40}
+ROUNDS=${ROUNDS:-3} SECONDS_TCP=${SECONDS_TCP:-6} SECONDS_UDP=${SECONDS_UDP:-5} PINGS=${PINGS:-40} BURST=${BURST:-32}
 CASES=${CASES:-local remote}
 [ "$LAB_HOSTS" -ge 2 ] || CASES=local
 . /add/benches/net-subjects.sh
@@ -73,15 +75,17 @@ end() {
         }'
 }
 
-# tcp HOST_OF_B [-R]: kilobits a second that the receiver saw.
+# tcp HOST_OF_B [-R]: kilobits a second that the receiver saw; retransmissions go to /tmp/retransmits.
 tcp() {
     on_guest "$1" "$b" 'iperf3 -s -1 -D; sleep 0.5'
     on_guest 0 -t 60 "$a" "iperf3 -c $b_address -O 1 -t $SECONDS_TCP -f k ${2:-}" >/tmp/iperf 2>&1
+    awk '/sender/ { print $(NF - 1) }' /tmp/iperf >>/tmp/retransmits
     awk '/receiver/ { for (i = 1; i <= NF; i++) if ($i == "Kbits/sec") n = $(i - 1) } END { print n + 0 }' /tmp/iperf
 }
 
 # figures HOST_OF_B: one round of the guests $a and $b, `metric value` a line.
 figures() {
+    rm -f /tmp/retransmits
     begin "$1"
     there=$(tcp "$1")
     back=$(tcp "$1" -R)
@@ -89,12 +93,13 @@ figures() {
     echo "tcp_mbit $(awk -v a="$there" -v b="$back" 'BEGIN { print (a + b) / 2000 }')"
     echo "tcp_there_mbit $(awk -v a="$there" 'BEGIN { print a / 1000 }')"
     echo "tcp_back_mbit $(awk -v a="$back" 'BEGIN { print a / 1000 }')"
+    echo "tcp_retransmits $(awk '{ n += $1 } END { print n + 0 }' /tmp/retransmits)"
     # The second before the measured ones is work too: taken as like the others.
     end "$1" tcp "$(awk -v k="$((there + back))" -v s="$SECONDS_TCP" 'BEGIN { print k * (s + 1) / 8000 }')" mbyte
 
     begin "$1"
-    on_guest "$1" "$b" "guest udp-receive 5000 $SECONDS_UDP >/tmp/udp 2>&1 &"
-    on_guest 0 "$a" "guest udp-send $b_address:5000 64 $SECONDS_UDP" >/tmp/udp-sent
+    on_guest "$1" "$b" "guest udp-receive 5000 64 $SECONDS_UDP >/tmp/udp 2>&1 &"
+    on_guest 0 "$a" "guest udp-send $b_address:5000 64 $SECONDS_UDP $BURST" >/tmp/udp-sent
     sleep 2
     udp=$(on_guest "$1" "$b" cat /tmp/udp)
     received=$(json_number "$udp" received)
@@ -121,7 +126,7 @@ sample() {
     fi
     awk '/^(tcp|udp64|rtt)_dom0_cpu_ms/ { n += $2 } { print } END { print "dom0_cpu_ms", n }' /tmp/figures |
         sed "s/^/$case $1 /" >>/out/samples
-    echo "$case, round $round of $ROUNDS: $1: $(grep -E '^(tcp|udp64|rtt)_(mbit|there_mbit|back_mbit|pps|lost_share|ms|dom0_cpu_ms|stub_cpu_ms) ' /tmp/figures | tr '\n' ' ')"
+    echo "$case, round $round of $ROUNDS: $1: $(grep -E '^(tcp|udp64|rtt)_(mbit|retransmits|there_mbit|back_mbit|pps|lost_share|ms|dom0_cpu_ms|stub_cpu_ms) ' /tmp/figures | tr '\n' ' ')"
     [ "$1" != luthier ] || luthier net stats --json >"/out/stats-$case-$round.json" 2>/dev/null
 }
 
@@ -134,6 +139,7 @@ for case in $CASES; do
             subjects="$subjects $subject"
         else
             echo "$case: $subject is ABSENT: $(tail -n 1 /tmp/begin)"
+            end_pair "$subject" $host_of_b
         fi
     done
     sleep 5 # guests that have just booted settle

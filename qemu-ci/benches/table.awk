@@ -15,11 +15,12 @@ function unit(metric) {
     if (metric ~ /_us_mbyte$/) return "us/MB"
     if (metric ~ /_events_/) return "events"
     if (metric ~ /_share$/) return "share"
+    if (metric ~ /_retransmits$/) return "segments"
     return metric == "bytes" ? "bytes" : "pages"
 }
-function digits(value, unit) {
-    if (unit == "bytes" || unit == "pages" || value >= 1000) return 0
-    return value < 10 && unit !~ /s$/ || unit == "events" || unit == "share" ? 3 : 1
+function digits(value, metric) {
+    if (unit(metric) ~ /^(bytes|pages)$/ || value >= 1000) return 0
+    return unit(metric) ~ /^(events|share)$/ ? 3 : 1
 }
 {
     samples[$1, $2, $3] = samples[$1, $2, $3] " " $4
@@ -44,7 +45,7 @@ END {
                 if (!(key in samples)) { line = line sprintf("%22s", "-         "); continue }
                 value = median(key)
                 ratio = s > 1 && peer > 0 ? sprintf(" (x%.3f)", value / peer) : "         "
-                line = line sprintf("%22s", sprintf("%.*f%s", digits(value, unit(metrics[m])), value, ratio))
+                line = line sprintf("%22s", sprintf("%.*f%s", digits(value, metrics[m]), value, ratio))
                 printf "%s{\"bench\":\"%s\",\"case\":\"%s\",\"subject\":\"%s\",\"metric\":\"%s\",\"value\":%.3f,\"unit\":\"%s\"}", comma, bench, cases[c], subject, metrics[m], value, unit(metrics[m]) >json
                 comma = ",\n"
                 shown = 1

@@ -29,8 +29,8 @@ in Dom0:
 in a guest:
   guest serve                             runs the commands that Dom0 sends, for ever
   guest store-read PATH                   a node of xenstore
-  guest udp-send ADDRESS:PORT SIZE SECONDS    datagrams as fast as they go
-  guest udp-receive PORT SECONDS              counts them, from the first on";
+  guest udp-send ADDRESS:PORT SIZE SECONDS [BURST]   datagrams as fast as they go
+  guest udp-receive PORT SIZE SECONDS                counts them, from the first on";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,8 +48,9 @@ fn main() -> ExitCode {
         ["cpu"] => cpu::report(),
         ["serve"] => serve::run(),
         ["store-read", path] => serve::read(path),
-        ["udp-send", to, size, seconds] => udp::send(to, size, seconds),
-        ["udp-receive", port, seconds] => udp::receive(port, seconds),
+        ["udp-send", to, size, seconds] => udp::send(to, size, seconds, "1"),
+        ["udp-send", to, size, seconds, burst] => udp::send(to, size, seconds, burst),
+        ["udp-receive", port, size, seconds] => udp::receive(port, size, seconds),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
