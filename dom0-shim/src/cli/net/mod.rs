@@ -165,6 +165,7 @@ fn told(r: &Value) -> bool {
 
 fn own_key(r: &Value) {
     println!("key      {}", text(r, "key"));
+    println!("switch   {}", text(r, "switch"));
     match r.get("join").and_then(Value::as_str) {
         Some(join) => {
             println!("address  {}", text(r, "address"));

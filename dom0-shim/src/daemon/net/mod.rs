@@ -183,7 +183,8 @@ impl Net {
         let key = self.public_key()?;
         let underlay = Underlay::load(&self.files.config)?;
         let join = underlay.as_ref().map(|u| format!("luthier net join {} --key {key}", u.address));
-        Ok(json!({"key": key, "address": underlay.map(|u| u.address), "join": join}))
+        let switch = stats::switch_id(violin::session::switch_id(&key.0).0);
+        Ok(json!({"key": key, "switch": switch, "address": underlay.map(|u| u.address), "join": join}))
     }
 
     /// Gives an order that has no answers but the last.

@@ -2,12 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// What a packet inside costs outside: headers of IPv4 and UDP, the switches' header and seal, the
-/// inner Ethernet header with a VLAN tag.
-const OVERHEAD: u16 = 20 + 8 + 40 + 16 + 14 + 4;
-
-/// The MTU of a network if none is named: fits a physical network of 1500.
-pub(crate) const DEFAULT: u16 = 1500 - OVERHEAD;
+/// The MTU of a network if none is named, where the physical network allows it: fits one of 1500.
+pub(super) const DEFAULT: u16 = 1398;
 
 /// What every IPv4 host must take.
 const SMALLEST: u16 = 576;
@@ -17,7 +13,7 @@ const LARGEST: u16 = 9000;
 
 /// The largest MTU inside, on a physical network of this one. `None`: not even the smallest.
 pub(super) fn largest_inside(underlay: u16) -> Option<u16> {
-    underlay.checked_sub(OVERHEAD).filter(|mtu| *mtu >= SMALLEST)
+    violin::wire::largest_inner_mtu(underlay).filter(|mtu| *mtu >= SMALLEST)
 }
 
 /// The MTU of a new network: what was asked for, or what fits.
@@ -58,6 +54,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_fits() {
         assert_eq!(choose(None, None).unwrap(), DEFAULT);
+        assert_eq!(largest_inside(1500), Some(DEFAULT));
         assert_eq!(choose(None, Some(9000)).unwrap(), DEFAULT);
         assert_eq!(choose(None, Some(1400)).unwrap(), largest_inside(1400).unwrap());
     }
