@@ -25,6 +25,10 @@ fn an_address_moves_with_the_first_frame_from_its_new_place() {
         assert_eq!(place(&mut switch, 1000, 1), Some(expected));
     }
     assert_eq!(switch.macs(RED).filter(|entry| entry.mac == mac(1)).count(), 1);
+    let ports = switch.ports().map(|port| port.macs).collect::<Vec<_>>();
+    assert_eq!(ports, [1, 0, 1, 0], "and takes the room of one place only");
+    assert!(switch.peers().all(|peer| peer.macs == 0));
+    assert_eq!(switch.networks().next().unwrap().macs, 2);
 }
 
 #[test]
