@@ -60,6 +60,12 @@ impl<N: Node> World<N> {
         }
     }
 
+    /// How many hosts there are, on or off.
+    #[expect(clippy::len_without_is_empty, reason = "a world without hosts is of no use")]
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// The world's time, in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.now_us / 1000

@@ -14,8 +14,9 @@ use crate::id::SwitchId;
 /// The longest message, in octets: fits the underlay with seal and headers.
 pub const MESSAGE_MAX: usize = 1200;
 
-/// Hints in one list message: 22 of at most 52 octets and a header of at most 45 fit.
-pub(super) const HINTS_MAX: usize = 22;
+/// Hints in one message: 18 of at most 52 octets fit beside a header of at most 45 and a record of at
+/// most 213.
+pub(super) const HINTS_MAX: usize = 18;
 
 /// What all messages say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +36,13 @@ pub(super) struct Header {
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
-    /// "This is me": a record follows. Answered by `Ack`, and lists if `list` is set.
+    /// "This is me": a record follows. Answered by `Ack`, and with `list` by hints.
     Announce { list: bool },
-    /// The answer: the answerer's record follows.
+    /// The answer: the answerer's record follows, then hints whom it sees. A long list is several of
+    /// these, and any of them may come first.
     Ack,
     /// "I'm still here."
     Heartbeat,
-    /// Hints follow: members that the sender sees.
-    List,
     /// "I'm going." Answered by `LeaveAck`.
     Leave,
     /// "So I heard."
@@ -68,14 +68,13 @@ pub(super) struct Hint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body<'a> {
     Announce { record: Record, list: bool },
-    Ack(Record),
+    Ack { record: Record, hints: Hints<'a> },
     Heartbeat,
-    List(Hints<'a>),
     Leave,
     LeaveAck,
 }
 
-/// The hints of a list message, all checked to be well-formed.
+/// The hints of a message, all checked to be well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hints<'a>(&'a [u8]);
 
@@ -114,14 +113,19 @@ pub(super) fn parse(message: &[u8]) -> Option<(Header, Body<'_>)> {
     let record = || {
         let (record, rest) = postcard::take_from_bytes::<Record>(rest).ok()?;
         record.check()?;
-        rest.is_empty().then_some(record)
+        Some((record, hints(rest)?))
     };
     let alone = |body| rest.is_empty().then_some(body);
     let body = match header.kind {
-        Kind::Announce { list } => Body::Announce { record: record()?, list },
-        Kind::Ack => Body::Ack(record()?),
+        Kind::Announce { list } => match record()? {
+            (record, Hints([])) => Body::Announce { record, list },
+            _ => return None,
+        },
+        Kind::Ack => {
+            let (record, hints) = record()?;
+            Body::Ack { record, hints }
+        }
         Kind::Heartbeat => alone(Body::Heartbeat)?,
-        Kind::List => Body::List(hints(rest)?),
         Kind::Leave => alone(Body::Leave)?,
         Kind::LeaveAck => alone(Body::LeaveAck)?,
     };

@@ -50,14 +50,15 @@ impl Membership {
                 if heard != Err(Dropped::NotItsOwn) {
                     // The stale are answered, too: perhaps it is a switch that came back with a
                     // lower incarnation and must learn so.
-                    self.answer(from, Answer::Ack);
-                }
-                if list && heard.is_ok() {
-                    self.answer(from, Answer::List { after: None });
+                    self.answer(from, Answer::Ack { list: list.then_some(None) });
                 }
                 heard
             }
-            Body::Ack(record) => self.receive_record(from, &header, record),
+            Body::Ack { record, hints } => {
+                self.receive_record(from, &header, record)?;
+                self.receive_hints(hints);
+                Ok(())
+            }
             Body::Heartbeat => {
                 self.receive_sign(from, &header)?;
                 if header.view != self.view && self.clock >= self.next_pull {
@@ -66,11 +67,6 @@ impl Membership {
                     self.pull_gap = self.pull_gap.saturating_mul(2).min(longest);
                     self.answer(from, Answer::Pull);
                 }
-                Ok(())
-            }
-            Body::List(hints) => {
-                self.receive_sign(from, &header)?;
-                self.receive_hints(hints);
                 Ok(())
             }
             Body::Leave => self.receive_leave(from, &header),
@@ -175,7 +171,7 @@ impl Membership {
                 self.set_down(from, State::Failed, Why::Left);
                 Ok(())
             }
-            Body::Announce { .. } | Body::Heartbeat | Body::Ack(_) | Body::List(_) => {
+            Body::Announce { .. } | Body::Heartbeat | Body::Ack { .. } => {
                 self.answer(from, Answer::Leave);
                 Err(Dropped::Left)
             }

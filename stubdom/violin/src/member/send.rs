@@ -23,10 +23,9 @@ pub struct Outgoing {
 /// An answer that is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Ack,
-    /// Members by name, from the one after this.
-    List {
-        after: Option<SwitchId>,
+    /// This switch's record, and if asked for, the members by name from the one after this.
+    Ack {
+        list: Option<Option<SwitchId>>,
     },
     /// A question rather: which members do you see?
     Pull,
@@ -78,11 +77,11 @@ impl Membership {
 
     fn send_answer(&mut self, to: SwitchId, answer: Answer, out: &mut [u8]) -> Option<Outgoing> {
         match answer {
-            Answer::Ack => self.send(to, Kind::Ack, out),
+            Answer::Ack { list: None } => self.send(to, Kind::Ack, out),
+            Answer::Ack { list: Some(after) } => self.send_list(to, after, out),
             Answer::Pull => self.send(to, Kind::Announce { list: true }, out),
             Answer::Leave => self.send(to, Kind::Leave, out),
             Answer::LeaveAck => self.send(to, Kind::LeaveAck, out),
-            Answer::List { after } => self.send_list(to, after, out),
         }
     }
 
@@ -106,26 +105,28 @@ impl Membership {
 
     fn send_list(&mut self, to: SwitchId, after: Option<SwitchId>, out: &mut [u8]) -> Option<Outgoing> {
         let entry = self.entries.get(&to)?;
+        let to_whom = entry.destination();
         let mut emit = Emit::new(out);
-        emit.put(&self.header(entry, Kind::List))?;
+        emit.put(&self.header(entry, Kind::Ack))?;
+        emit.put(&Record::of(&self.me))?;
         let from = after.map_or(Unbounded, Excluded);
-        let mut count = 0;
+        let seen = self
+            .entries
+            .range((from, Unbounded))
+            .filter(|(id, entry)| entry.state == State::Up && **id != to);
         let mut last = None;
-        for (&id, entry) in self.entries.range((from, Unbounded)) {
-            if entry.state == State::Up && id != to {
-                emit.put(&Hint { key: entry.member.key, at: entry.member.at })?;
-                last = Some(id);
-                count += 1;
-                if count == HINTS_MAX {
-                    break;
-                }
+        let mut count = 0;
+        for (&id, entry) in seen {
+            if count == HINTS_MAX {
+                // There is more: the next message goes on from here.
+                self.answers.push_front((to, Answer::Ack { list: Some(last) }));
+                break;
             }
+            emit.put(&Hint { key: entry.member.key, at: entry.member.at })?;
+            last = Some(id);
+            count += 1;
         }
-        last?;
-        if count == HINTS_MAX {
-            self.answers.push_front((to, Answer::List { after: last }));
-        }
-        Some(Outgoing { to: self.entries.get(&to)?.destination(), len: emit.len() })
+        Some(Outgoing { to: to_whom, len: emit.len() })
     }
 
     /// The next entry that wants attention now. Goes through all, from where it was interrupted,
