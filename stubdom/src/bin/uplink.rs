@@ -12,13 +12,17 @@ mod claim;
 #[allow(dead_code, unused_imports, reason = "the image uses more of it")]
 mod underlay;
 
+use core::hint::black_box;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 
 use log::LevelFilter;
 use underlay::{Config, Underlay};
 use xen::console::{self, Mirror};
+use xen::event::Port;
 use xen::executor::{Executor, Spawner, yield_now};
+use xen::grant::InPage;
+use xen::page::PagePool;
 use xen::time::{now, timeout};
 use xen::xenstore::Xenstore;
 
@@ -51,8 +55,27 @@ fn main(boot: &'static boot::BootInfo) -> ! {
         Err(why) => panic!("{why}"),
     };
     spawner.spawn("echo", serve(spawner.clone(), underlay)).expect("a slot");
-    xen::println!("uplink: {} grants are free", xen::grant::free_entries());
+    compare(pool);
     executor.run()
+}
+
+/// What copying a received frame costs, next to the cheapest hypercall.
+fn compare(pool: &'static PagePool) {
+    const ROUNDS: u32 = 1000;
+    let (Some(page), mut frame) = (pool.take(), [0; 1514]) else { return };
+    let Ok(page) = InPage::new(page, 0) else { return };
+    let Ok(port) = Port::alloc_unbound(0) else { return };
+    let start = now();
+    for _ in 0..ROUNDS {
+        assert!(page.copy_out(0, black_box(&mut frame)));
+    }
+    let copy = start.elapsed() / ROUNDS;
+    let start = now();
+    for _ in 0..ROUNDS {
+        let _ = port.state();
+    }
+    let hypercall = start.elapsed() / ROUNDS;
+    xen::println!("uplink: copying a frame of 1514 octets {copy:?}, a hypercall {hypercall:?}");
 }
 
 /// Sending many datagrams to somebody.
@@ -159,7 +182,8 @@ fn done(blast: Option<Blast>) {
 }
 
 fn report(spawner: &Spawner, underlay: &Underlay) {
-    xen::println!("uplink: report at {} hypercalls", xen::hypercalls());
+    let (grants, leaked) = (xen::grant::free_entries(), xen::grant::leaked_pages());
+    xen::println!("uplink: report: {grants} grants are free, {leaked} pages lost");
     xen::println!("uplink: {:?}", underlay.front().counters());
     xen::println!("uplink: {:?}", underlay.counters());
     xen::println!("uplink: {:?}", spawner.stats());

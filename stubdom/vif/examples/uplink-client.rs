@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn open(to: &str) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(to)?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
     Ok(socket)
 }
 

@@ -11,25 +11,32 @@
 //!
 //! What it must never do: send fragments, allocate for a frame, or wait for a peer.
 
+mod config;
 mod header;
 mod held;
 mod neighbours;
+mod outgoing;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use core::ops::{Deref, DerefMut};
 
 use log::warn;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 
-use super::{Checksum, Count, Front, MAX_FRAME, TxSlot};
+use super::{Checksum, Count, Front, MAX_FRAME};
+pub use config::{Config, ConfigError};
+pub use outgoing::Outgoing;
+pub use wire::{Slot, Wire};
+
 use header::{ARP_FRAME, HEADERS, Own, Seen};
 use held::Held;
 use neighbours::Neighbours;
+use outgoing::Place;
 use stack::Stack;
 
 /// Octets of IPv4 and UDP headers: what an MTU loses to them.
@@ -37,45 +44,6 @@ pub const OVERHEAD: u16 = 28;
 
 /// How often to look at datagrams that are held, in milliseconds.
 const HELD_POLL_MS: u64 = 250;
-
-/// Where we are on the network of the hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Our address.
-    pub address: Ipv4Addr,
-    /// Bits of it that name the network: 1 to 32.
-    pub prefix: u8,
-    /// The way to other networks.
-    pub gateway: Option<Ipv4Addr>,
-    /// Our UDP port, also the one that we send from.
-    pub port: u16,
-}
-
-/// What is wrong with a [`Config`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigError {
-    /// No host can have this address.
-    Address(Ipv4Addr),
-    /// Not 1 to 32.
-    Prefix(u8),
-    /// The gateway is not on our network, so nothing would ever reach it.
-    Gateway(Ipv4Addr),
-    /// Port 0.
-    Port,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(a) => write!(f, "{a} is no address that a host can have"),
-            Self::Prefix(p) => write!(f, "the length of a network's prefix is 1 to 32, not {p}"),
-            Self::Gateway(a) => write!(f, "the gateway {a} is not on the uplink's network"),
-            Self::Port => f.write_str("UDP port 0 can't be used; 4789 is usual"),
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
 
 /// Why there is no buffer for a datagram. All but `Unroutable` pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,58 +98,6 @@ pub struct Counters {
     pub conflicts: Count,
 }
 
-/// What frames travel over: the uplink, or what a test puts in its place.
-pub trait Wire: 'static {
-    /// A buffer for a frame.
-    type Slot<'a>: Slot;
-    /// See [`Front::tx_buffer`].
-    fn tx_buffer(&self) -> Option<Self::Slot<'_>>;
-    /// See [`Front::flush`].
-    fn flush(&self);
-    /// See [`Front::receive`].
-    fn receive(&self, each: impl FnMut(&mut [u8], Checksum)) -> bool;
-    /// See [`Front::link_up`].
-    fn link_up(&self) -> bool;
-    /// See [`Front::mac`].
-    fn mac(&self) -> [u8; 6];
-    /// See [`Front::mtu`].
-    fn mtu(&self) -> u16;
-}
-
-/// A buffer for a frame: [`MAX_FRAME`] octets, given back when dropped.
-pub trait Slot: DerefMut<Target = [u8]> {
-    /// See [`TxSlot::commit`].
-    fn commit(self, len: usize);
-}
-
-impl Slot for TxSlot<'_> {
-    fn commit(self, len: usize) {
-        TxSlot::commit(self, len);
-    }
-}
-
-impl Wire for Front {
-    type Slot<'a> = TxSlot<'a>;
-    fn tx_buffer(&self) -> Option<TxSlot<'_>> {
-        Front::tx_buffer(self)
-    }
-    fn flush(&self) {
-        Front::flush(self);
-    }
-    fn receive(&self, each: impl FnMut(&mut [u8], Checksum)) -> bool {
-        Front::receive(self, each)
-    }
-    fn link_up(&self) -> bool {
-        Front::link_up(self)
-    }
-    fn mac(&self) -> [u8; 6] {
-        Front::mac(self)
-    }
-    fn mtu(&self) -> u16 {
-        Front::mtu(self)
-    }
-}
-
 /// Our place on the network of the hosts. One task polls it; it may send from within
 /// [`Underlay::poll`]'s closure, too.
 pub struct Underlay<W: Wire = Front> {
@@ -203,24 +119,7 @@ impl<W: Wire> Underlay<W> {
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(wire: &'static W, config: Config) -> Result<Self, ConfigError> {
-        let usable =
-            |a: Ipv4Addr| !(a.is_unspecified() || a.is_broadcast() || a.is_multicast() || a.is_loopback());
-        if !(1..=32).contains(&config.prefix) {
-            return Err(ConfigError::Prefix(config.prefix));
-        }
-        let network = Ipv4Cidr::new(config.address, config.prefix);
-        let broadcast = network.broadcast();
-        if !usable(config.address) || broadcast == Some(config.address) {
-            return Err(ConfigError::Address(config.address));
-        }
-        if let Some(gateway) = config.gateway
-            && (!network.contains_addr(&gateway) || gateway == config.address || !usable(gateway))
-        {
-            return Err(ConfigError::Gateway(gateway));
-        }
-        if config.port == 0 {
-            return Err(ConfigError::Port);
-        }
+        let network = config.network()?;
         let own = Own { mac: EthernetAddress([0; 6]), address: config.address, port: config.port };
         Ok(Self {
             wire,
@@ -324,7 +223,7 @@ impl<W: Wire> Underlay<W> {
                 Place::Held { frame: held.map_err(|_| SendError::Unresolved)?, hop }
             }
         };
-        Ok(Outgoing { place, to, max: self.max_payload(), underlay: self })
+        Ok(Outgoing::new(self, place, to))
     }
 
     /// Sends a datagram of which `fill` writes the payload, and says how long it is; `None`:
@@ -442,49 +341,5 @@ impl Underlay<Front> {
     /// The uplink below.
     pub fn front(&self) -> &'static Front {
         self.wire
-    }
-}
-
-enum Place<'a, W: Wire> {
-    Ring { slot: W::Slot<'a>, mac: EthernetAddress },
-    Held { frame: RefMut<'a, held::Frame>, hop: Ipv4Addr },
-}
-
-/// Room for the payload of a datagram: [`Underlay::max_payload`] octets with something old in
-/// them. Nothing is sent when it is dropped; never to be held across an `.await`.
-pub struct Outgoing<'a, W: Wire = Front> {
-    place: Place<'a, W>,
-    to: SocketAddrV4,
-    max: usize,
-    underlay: &'a Underlay<W>,
-}
-
-impl<W: Wire> Outgoing<'_, W> {
-    /// Makes the first `len` octets a datagram. [`Underlay::flush`] sends it.
-    pub fn commit(self, len: usize) {
-        let len = len.min(self.max);
-        match self.place {
-            Place::Ring { slot, mac } => self.underlay.finish(slot, mac, self.to, len),
-            Place::Held { mut frame, hop } => frame.hold(hop, self.to, len, self.underlay.now.get()),
-        }
-    }
-}
-
-impl<W: Wire> Deref for Outgoing<'_, W> {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match &self.place {
-            Place::Ring { slot, .. } => slot.get(HEADERS..HEADERS + self.max).unwrap_or_default(),
-            Place::Held { frame, .. } => frame.payload().get(..self.max).unwrap_or_default(),
-        }
-    }
-}
-
-impl<W: Wire> DerefMut for Outgoing<'_, W> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.place {
-            Place::Ring { slot, .. } => slot.get_mut(HEADERS..HEADERS + self.max).unwrap_or_default(),
-            Place::Held { frame, .. } => frame.payload_mut().get_mut(..self.max).unwrap_or_default(),
-        }
     }
 }

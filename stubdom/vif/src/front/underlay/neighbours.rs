@@ -134,6 +134,8 @@ mod tests {
         table.heard(ip(2), B, 70_000);
         assert_eq!(table.look_up(ip(1), 70_000).mac, Some(A));
         assert_eq!(table.look_up(ip(2), 70_000).mac, None);
+        // What came from B was no sign of life of A.
+        assert_eq!(table.look_up(ip(1), 110_001).mac, None);
     }
 
     #[test]
