@@ -63,12 +63,14 @@ mod replay;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod what;
 
 use crate::id::SwitchId;
 
 pub use counters::{Counters, Reason};
 pub use open::Opened;
-pub use sessions::{AddError, NotSealed, Sessions, TRANSMIT_LEN, What};
+pub use sessions::{Sessions, TRANSMIT_LEN};
+pub use what::{AddError, NotSealed, What};
 
 /// Datagrams sealed with one key until another is asked for.
 pub const REKEY_AFTER_DATAGRAMS: u64 = 1 << 20;

@@ -1,7 +1,6 @@
 //! All peers of one switch: adding, sealing, timers.
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::net::SocketAddr;
 
 use chacha20::ChaCha20Rng;
@@ -14,76 +13,13 @@ use super::handshake::{self, INITIATION_LEN, RESPONSE_LEN, Said, Stamp};
 use super::limit::Bucket;
 use super::noise::{self, KEY_LEN};
 use super::peer::Peer;
+use super::what::{AddError, NotSealed, What};
 use super::{HANDSHAKES_PER_SECOND, RETRY_MOST_MS, switch_id};
-use crate::id::{Epoch, NetworkId, PeerId, SwitchId};
-use crate::wire::{Body, Flags, HEADER_LEN, OVERHEAD, Repr, TAG_LEN};
+use crate::id::{PeerId, SwitchId};
+use crate::wire::{Body, HEADER_LEN, OVERHEAD, Repr, TAG_LEN};
 
 /// The least octets that a buffer for [`Sessions::poll_transmit`] must have.
 pub const TRANSMIT_LEN: usize = INITIATION_LEN;
-
-/// What is to be sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A guest's Ethernet frame.
-    Frame {
-        /// The network that it belongs to.
-        network: NetworkId,
-        /// The sending guest's epoch.
-        epoch: Epoch,
-        /// What is said about it.
-        flags: Flags,
-    },
-    /// A message between switches; not an empty one.
-    Control,
-}
-
-/// Why something was not sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotSealed {
-    /// There is no session (any longer). A handshake has begun: call
-    /// [`Sessions::poll_transmit`], and try again when [`Opened::Established`](super::Opened)
-    /// was returned.
-    NoSession,
-    /// Header, payload and tag are longer than the buffer.
-    TooLong,
-    /// There is no such peer.
-    UnknownPeer,
-}
-
-impl fmt::Display for NotSealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoSession => "no session with the peer yet; a handshake was begun",
-            Self::TooLong => "too long for its buffer",
-            Self::UnknownPeer => "no such peer",
-        })
-    }
-}
-
-impl core::error::Error for NotSealed {}
-
-/// Why a peer was not added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddError {
-    /// As many peers as were given to [`Sessions::new`] are there: remove one, or allow more.
-    Full,
-    /// It is this switch's own key.
-    OwnKey,
-    /// Another key has the same id: make a new key for this peer.
-    IdTaken,
-}
-
-impl fmt::Display for AddError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "there are as many peers as this switch allows: remove one or allow more",
-            Self::OwnKey => "this is the switch's own key: give its peer's",
-            Self::IdTaken => "another peer's key has the same id: make a new key for this peer",
-        })
-    }
-}
-
-impl core::error::Error for AddError {}
 
 /// All peers of one switch and the sessions with them.
 pub struct Sessions {

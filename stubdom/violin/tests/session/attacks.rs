@@ -1,6 +1,7 @@
 //! Whatever an attacker sends is dropped under its own counter, changes nothing, and is not answered.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use violin::session::{AddError, Opened, Reason, public_key, switch_id};
@@ -110,6 +111,26 @@ fn a_datagram_taken_before_is_a_replay_near_and_far() {
         assert_eq!(net.give(1, datagram), Told::Dropped(Reason::Replay));
     }
     net.assert_dropped(1, &[(Reason::Replay, 3000)]);
+}
+
+#[test]
+fn one_text_never_looks_the_same_twice() {
+    let mut net = Net::established(1);
+    let mut texts = BTreeSet::new();
+    for from in [0, 1] {
+        // The second key has the same numbers again.
+        for _ in 0..2 {
+            for _ in 0..10 {
+                let datagram = net.seal(from, FRAME, &[0; 64]).unwrap();
+                let (sealed, tag) = datagram[HEADER_LEN..].split_at(64);
+                assert!(texts.insert(sealed.to_vec()) && texts.insert(tag.to_vec()));
+                assert!(sealed.iter().filter(|octet| **octet == 0).count() < 16, "nor like the plain text");
+            }
+            net.now += violin::session::REJECT_AFTER_MS;
+            net.switches[from].connect(net.now, PEER);
+            net.run(10);
+        }
+    }
 }
 
 #[test]
