@@ -50,14 +50,33 @@ begin_vxlan() {
     start_pair vxlan "$1" bridge=br2,mtu=1450
 }
 
+# A network of the stubs; between two hosts sealed, each stub with an uplink on xenbr0.
 begin_luthier() {
     command -v luthier >/dev/null || { echo "it is not installed"; return 1; }
-    luthier net --help >/dev/null 2>&1 || { echo "this luthier has no networks"; return 1; }
-    begin_luthier_hosts "$1" && start_pair luthier "$1" backend=luthier-stub,bridge=bench,mtu=1400
+    for host in $(seq 0 "$1"); do
+        on_host $host "luthier status >/dev/null 2>&1 || start-luthier --uplink" &&
+            on_host $host "luthier net list | grep -q '^bench ' || luthier net create bench --id 7" || return 1
+    done
+    if [ "$1" != 0 ]; then
+        introduce 0 "$1" && introduce "$1" 0 && await_peers 0 && await_peers "$1" || return 1
+    fi
+    start_pair luthier "$1" "backend=luthier-stub,bridge=bench,mtu=$(net_mtu)"
 }
 
-# The stub of each host, with the network `bench` between them.
-begin_luthier_hosts() {
-    echo "not wired yet"
+net_mtu() { json_number "$(luthier --json net list)" mtu; }
+
+# introduce HOST OTHER: HOST joins through OTHER, whose key it gets.
+introduce() {
+    line=$(on_host "$2" luthier net key | grep -o 'luthier net join .*') || return 1
+    on_host "$1" "$line"
+}
+
+# Until HOST's switch has a session with another.
+await_peers() {
+    for _ in $(seq 30); do
+        on_host "$1" "luthier net peers | grep -qw alive" && return 0
+        sleep 1
+    done
+    echo "host $1 has no peer"
     return 1
 }

@@ -29,7 +29,7 @@ sample() {
     echo
 }
 
-begin_luthier
+start-luthier || fail "no stub domain"
 for case in zero full; do
     words=
     [ $case = zero ] || words='fill_mib=128'

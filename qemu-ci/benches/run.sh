@@ -18,12 +18,4 @@ start_guest() {
 
 STORE=/var/lib/luthier/images
 mkdir -p $STORE /out
-
-# The daemon and its stub domain.
-begin_luthier() {
-    luthierd >/tmp/luthierd.log 2>&1 &
-    for _ in 1 2 3 4 5 6 7 8 9 10; do luthier status >/dev/null 2>&1 && break; sleep 1; done
-    luthier up || fail "no stub domain"
-}
-
 . "/add/benches/$(cat /add/bench).sh"

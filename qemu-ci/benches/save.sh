@@ -37,7 +37,7 @@ take() {
     done
 }
 
-begin_luthier
+start-luthier || fail "no stub domain"
 for case in idle rewriting; do
     guest=$case
     words=
