@@ -63,8 +63,10 @@ pub enum Command {
         pool: Option<u32>,
     },
     /// Destroy the stub domain; guests run on
+    ///
+    /// Refused while a snapshot is in progress, and while guests have vifs on its networks.
     Down {
-        /// Also when snapshots are in progress: they are given up
+        /// All the same: snapshots are given up, and guests lose the stub's networks
         #[arg(long)]
         force: bool,
     },

@@ -40,13 +40,17 @@ impl Net {
         let network = self.keeper.load()?.find(wish.name)?.id;
         let order = |on| NetOrder::Capture { network, on, snaplen: wish.snaplen };
         let answers = self.switch.ask(order(true))?;
-        // The client may begin its file.
-        tell(Event::Captured { frames: Vec::new(), missed: 0 });
-        let mut clock = None;
+        let (mut clock, mut begun) = (None, false);
         let (mut told, mut missed_there, mut missed_here) = (0, 0, 0);
         let left = |told| wish.count.map_or(u64::MAX, |count| count.saturating_sub(told));
         while left(told) > 0 && !gone.load(Ordering::Relaxed) {
-            let Some(answer) = answers.next(LOOK_EVERY)? else { continue };
+            let Some(answer) = answers.next(LOOK_EVERY)? else {
+                // The stub has not refused: the client may begin its file.
+                if clock.is_none() && !begun {
+                    begun = tell(Event::Captured { frames: Vec::new(), missed: 0 });
+                }
+                continue;
+            };
             let NetAnswer::Captured { count, missed, now_us } = answer.answer else {
                 if let NetAnswer::Failed(why) = &answer.answer {
                     return Err(in_words(why));

@@ -149,6 +149,7 @@ impl Net {
         }
         let _changing = lock(&self.changing);
         let mut state = self.keeper.load()?;
+        let before = state.clone();
         state.seeds.retain(|s| s.address != address);
         if state.seeds.len() >= MAX_SEEDS {
             return Err(Error::new(format!("{MAX_SEEDS} switches to join through are noted already"))
@@ -161,6 +162,7 @@ impl Net {
         if let Ok(refused) = &told
             && let Some(refused) = refused.first()
         {
+            self.keeper.save(&before)?;
             return Err(refused.clone());
         }
         Ok(json!({"address": address, "key": peer.key, "told": told.is_ok()}))
@@ -223,7 +225,9 @@ fn in_words(e: &NetError) -> Error {
         }
         NetErrorKind::Full => error.hint("`luthier net stats` shows what is in use"),
         NetErrorKind::Invalid => error.hint("Change the request as it says"),
-        NetErrorKind::Restart => error.hint("luthier down && luthier up; guests' vifs are connected again"),
+        NetErrorKind::Restart => {
+            error.hint("luthier down --force && luthier up, and then plug guests' vifs again, as `up` says")
+        }
         NetErrorKind::Unsupported => error.hint("Install stub and shim of one release"),
     }
 }

@@ -13,6 +13,8 @@ struct Fake {
     refuse: Mutex<Option<NetError>>,
     /// Said to orders that ask for something.
     items: Mutex<Vec<(NetAnswer, Vec<u8>)>>,
+    /// An order to capture has no answer.
+    silent: Mutex<bool>,
     down: bool,
     asks: Arc<Asks>,
 }
@@ -30,6 +32,9 @@ impl Switch for Fake {
         lock(&self.heard).push(order);
         for (item, bulk) in lock(&self.items).iter().filter(|_| asks) {
             self.asks.post(answers.request(), item.clone(), bulk.clone());
+        }
+        if asks && *lock(&self.silent) {
+            return Ok(answers);
         }
         let last = lock(&self.refuse).take().map_or(NetAnswer::Done, NetAnswer::Failed);
         self.asks.post(answers.request(), last, Vec::new());
@@ -293,19 +298,39 @@ fn a_capture_ends_at_its_count_and_counts_what_was_left_out() {
     let wish = Wish { name: "blue", snaplen: 64, count: Some(3) };
     let mut seen = Vec::new();
     let gone = std::sync::atomic::AtomicBool::new(false);
-    // The client does not take the second event: the first with frames.
+    // The client does not take the second event.
     let result = desk.net.capture(wish, &gone, &mut |event| {
         let crate::api::Event::Captured { frames, missed } = event else { panic!() };
         seen.push((frames.len(), missed));
         seen.len() != 2
     });
-    assert_eq!(result.unwrap(), json!({"captured": 3, "missed": 6}));
-    assert_eq!(seen, [(0, 0), (2, 0), (2, 6), (1, 6)]);
+    assert_eq!(result.unwrap(), json!({"captured": 3, "missed": 5}));
+    assert_eq!(seen, [(2, 0), (1, 4), (1, 5)]);
     let capture = |on| NetOrder::Capture { network: 7, on, snaplen: 64 };
     assert_eq!(desk.heard(), [capture(true), capture(false)]);
     // A client that is gone is no error.
     gone.store(true, std::sync::atomic::Ordering::Relaxed);
     desk.net.capture(Wish { count: None, ..wish }, &gone, &mut |_| true).unwrap();
+}
+
+#[test]
+fn a_capture_that_is_refused_begins_no_file_and_a_silent_one_does() {
+    let desk = Desk::new("silent", Fake::default());
+    desk.create("blue", 7).unwrap();
+    let wish = Wish { name: "blue", snaplen: 64, count: None };
+    let gone = std::sync::atomic::AtomicBool::new(false);
+    let (kind, detail) = (NetErrorKind::Full, handoff::word("no room"));
+    *lock(&desk.fake.refuse) = Some(NetError { kind, detail });
+    let error = desk.net.capture(wish, &gone, &mut |_| panic!("told")).unwrap_err();
+    assert!(error.message.contains("no room"), "{error}");
+    *lock(&desk.fake.silent) = true;
+    desk.net
+        .capture(wish, &gone, &mut |event| {
+            assert!(matches!(event, crate::api::Event::Captured { frames, .. } if frames.is_empty()));
+            gone.store(true, std::sync::atomic::Ordering::Relaxed);
+            true
+        })
+        .unwrap();
 }
 
 #[test]

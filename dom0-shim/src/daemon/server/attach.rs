@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::stub::cut_off;
 use super::{Attached, Server, lock};
 use crate::daemon::net::{Host, Network};
 use crate::error::{Error, Result};
@@ -32,11 +33,15 @@ impl Server {
     fn plug(&self, guest: &xl::Listed, net: &str, mac: Option<&str>) -> Result<Value> {
         let network = self.net.find(net)?;
         let others = self.vifs()?;
-        if let Some(vif) = fit(guest.name(), &others, &network, mac)? {
+        let vif = fit(guest.name(), &others, &network, mac)?;
+        // xl would wait for a back end that is not there.
+        let stub = self.link.connection()?.stub;
+        if let Some(vif) = vif {
+            if vif.backend_domid != stub {
+                return Err(cut_off(guest.name(), vif));
+            }
             return Ok(json!({"name": network.name, "mac": vif.mac, "plugged": false}));
         }
-        // xl would wait for a back end that is not there.
-        self.link.connection()?;
         xl::plug(guest.domid, &network.name, network.mtu, mac)?;
         let vif = self
             .vifs()?

@@ -47,11 +47,18 @@ fn check_owner(client: &UnixStream) -> Result<()> {
 impl Host for Server {
     fn vifs(&self) -> Result<Vec<(String, xl::Vif)>> {
         let stub = self.xen.find_domain(paths::STUB_NAME)?.map(|d| d.domid);
-        let of = |guest: xl::Listed| {
-            let vifs = xl::vifs(&guest.config).into_iter().filter(|vif| vif.is_ours(stub));
-            vifs.map(|vif| (guest.name().to_owned(), vif)).collect::<Vec<_>>()
-        };
-        Ok(xl::list()?.into_iter().flat_map(of).collect())
+        let mut store = xenstore::Client::open().context("opening xenstore")?;
+        let mut all = Vec::new();
+        for guest in xl::list()? {
+            for mut vif in xl::vifs(&guest.config).into_iter().filter(|vif| vif.is_ours(stub)) {
+                // The configuration says a name; this says which domain had it then.
+                let path = format!("/local/domain/{}/device/vif/{}/backend-id", guest.domid, vif.devid);
+                let id = store.read(&path).context("reading a vif's back end")?;
+                vif.backend_domid = id.and_then(|id| id.parse().ok()).unwrap_or(0);
+                all.push((guest.name().to_owned(), vif));
+            }
+        }
+        Ok(all)
     }
 
     fn name(&self, domid: u16) -> Option<String> {
