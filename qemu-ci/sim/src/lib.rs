@@ -11,6 +11,7 @@
 //! | [`network`] | what becomes of a datagram |
 //! | [`node`] | what runs on a host: anything that takes datagrams and time |
 //! | [`mesh`] | a node with a membership, which watches that what it is told makes sense |
+//! | [`switched`] | a node with a membership, the switch and guests |
 //! | [`schedule`] | random schedules of joins, crashes and partitions, and whether all converge |
 //! | [`rng`] | random numbers from a seed |
 //!
@@ -22,10 +23,12 @@ pub mod network;
 pub mod node;
 pub mod rng;
 pub mod schedule;
+pub mod switched;
 pub mod world;
 
 pub use mesh::MeshNode;
 pub use network::{Delay, Links, Network};
 pub use node::{Host, Kind, Node, Outbox};
 pub use rng::Rng;
+pub use switched::SwitchedNode;
 pub use world::World;

@@ -109,8 +109,19 @@ impl MeshNode {
         self.members.set_networks(now_ms, networks).expect("few networks");
     }
 
-    fn watch(&mut self) {
+    /// As [`Node::poll`], for a node around this one that wants to see the events.
+    pub fn poll_with(&mut self, now_ms: u64, out: &mut Outbox, mut see: impl FnMut(&Event)) {
+        let mut buffer = [0; MESSAGE_MAX];
+        while let Some(sent) = self.members.poll(now_ms, &mut buffer) {
+            self.sent += 1;
+            out.send(host(sent.to.at), Kind::Control, &buffer[..sent.len]);
+        }
+        self.watch(&mut see);
+    }
+
+    fn watch(&mut self, see: &mut dyn FnMut(&Event)) {
         while let Some(event) = self.members.next_event() {
+            see(&event);
             match event {
                 Event::Up(member) => {
                     if self.up.contains_key(&member.id) {
@@ -166,12 +177,7 @@ impl Node for MeshNode {
     }
 
     fn poll(&mut self, now_ms: u64, out: &mut Outbox) {
-        let mut buffer = [0; MESSAGE_MAX];
-        while let Some(sent) = self.members.poll(now_ms, &mut buffer) {
-            self.sent += 1;
-            out.send(host(sent.to.at), Kind::Control, &buffer[..sent.len]);
-        }
-        self.watch();
+        self.poll_with(now_ms, out, |_| ());
     }
 
     fn poll_at(&self) -> Option<u64> {

@@ -115,8 +115,7 @@ impl Membership {
             .range((from, Unbounded))
             .filter(|(id, entry)| entry.state == State::Up && **id != to);
         let mut last = None;
-        let mut count = 0;
-        for (&id, entry) in seen {
+        for (count, (&id, entry)) in seen.enumerate() {
             if count == HINTS_MAX {
                 // There is more: the next message goes on from here.
                 self.answers.push_front((to, Answer::Ack { list: Some(last) }));
@@ -124,7 +123,6 @@ impl Membership {
             }
             emit.put(&Hint { key: entry.member.key, at: entry.member.at })?;
             last = Some(id);
-            count += 1;
         }
         Some(Outgoing { to: to_whom, len: emit.len() })
     }
