@@ -186,9 +186,8 @@ impl Sessions {
             }
             return Err(drop(Reason::HandshakeReplay));
         }
-        let crossed =
-            peer.attempt.as_ref().is_some_and(|attempt| (1..=PRECEDENCE_TRIES).contains(&attempt.tries));
-        if crossed && self.id < header.source {
+        let tries = peer.attempt.as_ref().map_or(0, |attempt| attempt.tries);
+        if (1..=PRECEDENCE_TRIES).contains(&tries) && self.id < header.source {
             return Err(drop(Reason::HandshakeCrossed));
         }
         let (ours, ephemeral) = self.say();
@@ -201,9 +200,8 @@ impl Sessions {
         self.with(id, |peer| {
             peer.newest = theirs.stamp;
             peer.last_initiation = mac;
-            if crossed {
-                peer.attempt = None;
-            }
+            // One handshake will do; after many tries in vain, rather two than none.
+            peer.attempt.take_if(|attempt| attempt.tries <= PRECEDENCE_TRIES);
             peer.answered(session, answer);
         });
         Ok(Opened::Answer { peer: id })
