@@ -20,7 +20,7 @@ use log::LevelFilter;
 use underlay::{Config, Underlay};
 use xen::console::{self, Mirror};
 use xen::event::Port;
-use xen::executor::{Executor, Spawner, yield_now};
+use xen::executor::{Executor, Spawner, Stats, yield_now};
 use xen::grant::InPage;
 use xen::page::PagePool;
 use xen::time::{now, timeout};
@@ -86,7 +86,7 @@ struct Blast {
     sent: u32,
     full: u32,
     start: Duration,
-    hypercalls: u64,
+    stats: Stats,
 }
 
 fn since_boot() -> Duration {
@@ -120,7 +120,7 @@ async fn serve(spawner: Spawner, underlay: Underlay) {
                     sent: 0,
                     full: 0,
                     start: since_boot(),
-                    hypercalls: xen::hypercalls(),
+                    stats: spawner.stats(),
                 });
             }
             [b'R', ..] => report(&spawner, &underlay),
@@ -128,7 +128,7 @@ async fn serve(spawner: Spawner, underlay: Underlay) {
         });
         let blasting = blast.as_mut().is_some_and(|blast| !go_on(&underlay, blast));
         if blast.as_ref().is_some_and(|blast| blast.left == 0) {
-            done(blast.take());
+            done(&spawner, blast.take());
         }
         if more || blasting {
             yield_now().await;
@@ -165,17 +165,18 @@ fn go_on(underlay: &Underlay, blast: &mut Blast) -> bool {
     full
 }
 
-fn done(blast: Option<Blast>) {
+fn done(spawner: &Spawner, blast: Option<Blast>) {
     if let Some(blast) = blast {
         let span = since_boot() - blast.start;
+        let (before, after) = (blast.stats, spawner.stats());
+        let awake = span.saturating_sub(after.idle_time - before.idle_time);
         let rate = f64::from(blast.sent) / span.as_secs_f64();
         xen::println!(
-            "uplink: blast of {} x {} octets in {:?}: {} a second, {} hypercalls, ring full {} times",
+            "uplink: blast of {} x {} octets in {span:?}, {awake:?} awake: {} a second, {} hypercalls, ring full {} times",
             blast.sent,
             blast.size,
-            span,
             rate as u64,
-            xen::hypercalls() - blast.hypercalls,
+            after.hypercalls - before.hypercalls,
             blast.full
         );
     }

@@ -20,6 +20,7 @@
 mod count;
 #[cfg(test)]
 mod fake;
+mod room;
 mod run;
 mod rx;
 mod state;

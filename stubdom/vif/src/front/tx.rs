@@ -68,6 +68,17 @@ impl<R: RingPage, B: OutBuffer> Tx<R, B> {
         Ok(self.free.pop())
     }
 
+    /// Buffers that are free; asks for an event at `wanted` if there are less.
+    pub(super) fn room(&mut self, wanted: usize, counters: &Counters) -> Result<usize, Broken> {
+        loop {
+            self.reap(counters)?;
+            let missing = wanted.saturating_sub(self.free.len()) as u32;
+            if missing == 0 || !self.ring.ask_for_event(missing - 1)? {
+                return Ok(self.free.len());
+            }
+        }
+    }
+
     /// The octets of a buffer that was taken: room for [`MAX_FRAME`].
     pub(super) fn bytes(&mut self, id: u16) -> &mut [u8] {
         let buffer = self.buffers.get_mut(usize::from(id));
@@ -231,6 +242,23 @@ mod tests {
         fake.1.respond([0; TX_SLOT]);
         fake.1.publish();
         assert!(matches!(fake.0.flush(&fake.2), Err(Broken::Index(_))));
+    }
+
+    #[test]
+    fn who_wants_room_is_told_how_much_there_is_and_notified_when_there_is_enough() {
+        let mut fake = rings();
+        for _ in 0..BUFFERS - 3 {
+            send(&mut fake, &[7; 14]);
+        }
+        let (tx, back, counters) = (&mut fake.0, &mut fake.1, &fake.2);
+        tx.flush(counters).unwrap();
+        assert_eq!(tx.room(2, counters), Ok(3));
+        assert_eq!(tx.room(10, counters), Ok(3));
+        respond(back, 6);
+        assert!(!back.publish());
+        respond(back, 1);
+        assert!(back.publish());
+        assert_eq!(tx.room(10, counters), Ok(10));
     }
 
     #[test]
