@@ -12,6 +12,7 @@
 //! | [`node`] | what runs on a host: anything that takes datagrams and time |
 //! | [`mesh`] | a node with a membership, which watches that what it is told makes sense |
 //! | [`switched`] | a node with a membership, the switch and guests |
+//! | [`sealed`] | a node with a membership and real sessions |
 //! | [`schedule`] | random schedules of joins, crashes and partitions, and whether all converge |
 //! | [`rng`] | random numbers from a seed |
 //!
@@ -23,6 +24,7 @@ pub mod network;
 pub mod node;
 pub mod rng;
 pub mod schedule;
+pub mod sealed;
 pub mod switched;
 pub mod world;
 
@@ -30,5 +32,6 @@ pub use mesh::MeshNode;
 pub use network::{Delay, Links, Network};
 pub use node::{Host, Kind, Node, Outbox};
 pub use rng::Rng;
+pub use sealed::SealedNode;
 pub use switched::SwitchedNode;
 pub use world::World;
