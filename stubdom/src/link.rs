@@ -177,8 +177,9 @@ impl Link {
                 }
             }
             ToStub::Net { request, order } => {
-                let answer = self.net.order(order);
-                self.send(&ToShim::Net { request, answer }, &[]).await?;
+                for answer in self.net.order(order) {
+                    self.send(&ToShim::Net { request, answer }, &[]).await?;
+                }
             }
         }
         Ok(())

@@ -18,7 +18,6 @@ mod link;
 mod mailbox;
 mod net;
 mod pages;
-mod random;
 mod snapshot;
 
 use alloc::rc::Rc;
@@ -63,7 +62,7 @@ fn main(boot: &'static boot::BootInfo) -> ! {
 fn start(pool: &'static PagePool, spawner: &Spawner) -> Result<(), &'static str> {
     let store = Xenstore::connect().map_err(|_| "xenstore can't be reached")?;
     spawner.spawn("xenstore", store.run()).map_err(|_| "no task for xenstore")?;
-    let net = net::Net::start(store, spawner)?;
+    let net = net::Net::start(store, pool, spawner)?;
     let link = Rc::new(link::Link::open(store, pool, net)?);
     spawner.spawn("link", link.serve(spawner.clone())).map_err(|_| "no task for the link")
 }

@@ -102,6 +102,7 @@ async fn serve(net: &Net, dom: DomId, devid: u16, task: &Task) -> Result<(), XsE
         network: vif.ours("bridge").await.unwrap_or_default(),
         port: None,
         connected: false,
+        failed: false,
         reason: String::new(),
         look: Rc::clone(&task.look),
         broken: None,
@@ -152,7 +153,12 @@ impl Vif<'_> {
             };
             let broken = net.state.borrow_mut().device(index).and_then(|d| d.broken.take());
             let next = match broken {
-                Some(_) if !removed => Step::Close(xenbus::State::Closing),
+                Some(why) if !removed => {
+                    if let Some(device) = net.state.borrow_mut().device(index) {
+                        (device.failed, device.reason) = (true, format!("{why}"));
+                    }
+                    Step::Close(xenbus::State::Closing)
+                }
                 _ => xenbus::step(ours, front_state, removed),
             };
             let to = match next {
@@ -178,7 +184,7 @@ impl Vif<'_> {
                     Err(why) => {
                         warn!("vif {dom}.{devid}: not connected: {why}");
                         if let Some(device) = net.state.borrow_mut().device(index) {
-                            device.reason = why;
+                            (device.failed, device.reason) = (true, why);
                         }
                         sleep(PENALTY).await;
                         xenbus::State::Closing

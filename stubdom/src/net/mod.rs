@@ -5,22 +5,30 @@
 //! | [`state`] | networks, devices and ports, and which is which |
 //! | [`plane`] | the data path: from what guests sent to where the switch says |
 //! | [`backend`] | a task for each vif: xenstore, connecting, disconnecting |
-//! | [`orders`] | what the shim orders and asks |
+//! | [`far`] | the way to other hosts: peers, sealing, membership |
+//! | [`underlay`] | the uplink that it goes by |
+//! | [`orders`] | what the shim orders |
+//! | [`figures`] | what it asks |
 //!
 //! There is one task for all data ([`plane`]): frames go from one to the next in one turn, with one
 //! hypercall for many. Everything here runs on one CPU and never waits while it holds the state.
 
 mod backend;
+mod far;
+mod figures;
 mod orders;
 mod plane;
 mod state;
+mod underlay;
 
 use alloc::rc::Rc;
 use core::cell::RefCell;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
+use vif::front::Front;
 use xen::executor::Spawner;
+use xen::page::PagePool;
 use xen::xenstore::Xenstore;
 
 use state::State;
@@ -31,6 +39,8 @@ pub(crate) struct Net {
     /// Set when there may be something to do that no event tells.
     wake: Signal<NoopRawMutex, ()>,
     store: &'static Xenstore,
+    pool: &'static PagePool,
+    uplink: &'static Front,
 }
 
 impl Net {
@@ -38,9 +48,14 @@ impl Net {
     ///
     /// # Errors
     /// What there was no room for.
-    pub(crate) fn start(store: &'static Xenstore, spawner: &Spawner) -> Result<Rc<Self>, &'static str> {
+    pub(crate) fn start(
+        store: &'static Xenstore,
+        pool: &'static PagePool,
+        spawner: &Spawner,
+    ) -> Result<Rc<Self>, &'static str> {
         let state = RefCell::new(State::new());
-        let net = Rc::new(Self { state, wake: Signal::new(), store });
+        let uplink = underlay::open(spawner, store, pool).map_err(|_| "no task for the uplink")?;
+        let net = Rc::new(Self { state, wake: Signal::new(), store, pool, uplink });
         spawner.spawn("plane", plane::run(Rc::clone(&net))).map_err(|_| "no task for the network")?;
         let watch = backend::watch(Rc::clone(&net), spawner.clone());
         spawner.spawn("vifs", watch).map_err(|_| "no task for the vifs")?;

@@ -1,16 +1,31 @@
 //! What the shim orders and asks.
 
+use alloc::vec::Vec;
+
 use handoff::{NetAnswer, NetError, NetErrorKind, NetOrder, word};
 use log::info;
+use vif::front::Front;
 use violin::id::NetworkId;
 use violin::switch::AddNetwork;
 
-use super::Net;
+use super::far::Far;
 use super::state::{Network, State};
+use super::{Net, now_ms};
 
 impl Net {
-    /// Carries out an order. `Ok`: it is done.
-    pub(crate) fn order(&self, order: NetOrder) -> NetAnswer {
+    /// Carries out an order, or answers a question: the last answer is the end.
+    pub(crate) fn order(&self, order: NetOrder) -> Vec<NetAnswer> {
+        let mut answers = match order {
+            NetOrder::Stats { network } => self.stats(network.map(NetworkId)),
+            NetOrder::Peers => self.peers(),
+            NetOrder::Macs { network } => self.macs(NetworkId(network)),
+            order => return alloc::vec![self.act(order)],
+        };
+        answers.push(NetAnswer::Done);
+        answers
+    }
+
+    fn act(&self, order: NetOrder) -> NetAnswer {
         let mut state = self.state.borrow_mut();
         let result = match order {
             NetOrder::Add { id, name, mtu, pin } => state.add_network(NetworkId(id), name, mtu, pin),
@@ -26,8 +41,23 @@ impl Net {
                 }
                 Ok(())
             }
+            NetOrder::Underlay(underlay) => state.set_underlay(self.uplink, &underlay),
+            NetOrder::Join(seed) => match &mut state.far {
+                Some(far) => {
+                    far.join(now_ms(), seed);
+                    Ok(())
+                }
+                None => Err(failure(NetErrorKind::NoUplink, "this switch has no address yet")),
+            },
+            NetOrder::Leave => {
+                if let Some(far) = &mut state.far {
+                    far.members.leave(now_ms());
+                }
+                Ok(())
+            }
             _ => Err(failure(NetErrorKind::Unsupported, "this stub can't do it yet")),
         };
+        state.tell_networks();
         drop(state);
         self.wake.signal(());
         result.map_or_else(NetAnswer::Failed, |()| NetAnswer::Done)
@@ -39,6 +69,26 @@ fn failure(kind: NetErrorKind, detail: &str) -> NetError {
 }
 
 impl State {
+    fn set_underlay(&mut self, uplink: &'static Front, order: &handoff::Underlay) -> Result<(), NetError> {
+        if let Some(far) = &self.far {
+            let why = "the address or key of a running switch can't change: luthier down, luthier up";
+            return if far.is(order) { Ok(()) } else { Err(failure(NetErrorKind::Restart, why)) };
+        }
+        self.far = Some(Far::new(uplink, order).map_err(|why| failure(NetErrorKind::Invalid, &why))?);
+        Ok(())
+    }
+
+    /// Tells peers which networks are here.
+    fn tell_networks(&mut self) {
+        let ids: heapless::Vec<NetworkId, { handoff::MAX_NETWORKS }> =
+            self.networks.iter().map(|n| n.id).collect();
+        if let Some(far) = &mut self.far
+            && far.members.set_networks(now_ms(), &ids).is_err()
+        {
+            log::error!("peers can be told of no more than {} networks", violin::member::NETWORKS_MAX);
+        }
+    }
+
     fn add_network(
         &mut self,
         id: NetworkId,

@@ -9,8 +9,10 @@ use core::time::Duration;
 use log::warn;
 use vif::back::hub::{Arrived, TURN};
 use violin::frame::{HEADER_LEN_MAX, Header};
-use violin::switch::{DropReason, Forward, From, Target};
+use violin::id::PortId;
+use violin::switch::{DropReason, Forward, From, Peers, Ports, Target};
 use xen::executor::yield_now;
+use xen::page::PagePool;
 use xen::select::select;
 use xen::time::sleep;
 
@@ -23,7 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Runs the data path for ever.
 pub(super) async fn run(net: Rc<Net>) {
     loop {
-        if net.state.borrow_mut().turn() {
+        if net.state.borrow_mut().turn(net.pool) {
             // More may have come meanwhile; others want their turn too.
             yield_now().await;
             continue;
@@ -32,17 +34,22 @@ pub(super) async fn run(net: Rc<Net>) {
         if net.state.borrow_mut().hub.ask_for_events() {
             continue;
         }
-        let waits = net.state.borrow().hub.waits();
+        let due = net.state.borrow().due_in();
         let event = poll_fn(|cx| {
             let hub = net.state.borrow_mut().hub.poll_event(cx);
             let wake = core::pin::pin!(net.wake.wait()).as_mut().poll(cx);
-            if hub.is_ready() || wake.is_ready() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        match waits {
-            true => {
-                select(event, sleep(TICK)).await;
+            let uplink = net.uplink.poll_wait(cx);
+            if hub.is_ready() || wake.is_ready() || uplink.is_ready() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-            false => event.await,
+        });
+        match due {
+            Some(due) => {
+                select(event, sleep(due)).await;
+            }
+            None => event.await,
         }
         net.state.borrow_mut().wakeups += 1;
     }
@@ -66,21 +73,38 @@ impl Net {
 }
 
 impl State {
+    /// How long at most until the next turn.
+    fn due_in(&self) -> Option<Duration> {
+        let far = self.far.as_ref();
+        let waits = self.hub.waits() || far.is_some_and(|far| far.blocked);
+        let due = far.and_then(|far| far.due_in(now_ms()));
+        waits.then_some(TICK).into_iter().chain(due).min()
+    }
+
     /// One turn. Returns whether anything came.
-    pub(super) fn turn(&mut self) -> bool {
+    fn turn(&mut self, pool: &'static PagePool) -> bool {
         let now = now_ms();
         let mut arrived = heapless::Vec::<Arrived, TURN>::new();
         self.hub.collect(HEADER_LEN_MAX as u16, now, &mut arrived);
         for frame in &arrived {
             self.forward(now, *frame);
         }
-        let Self { hub, switch, devices, .. } = self;
+        let Self { hub, switch, devices, far, device_of, .. } = self;
+        let mut came = !arrived.is_empty();
+        if let Some(far) = far {
+            came |= far.receive(hub, switch, device_of, pool, now, &mut |_, _, _| {});
+        }
         hub.deliver(now, &mut |at, outcome| count(switch, devices, at, outcome));
+        if let Some(far) = far {
+            far.send(hub, switch, now);
+            far.control(switch, now);
+        }
         for frame in &arrived {
             hub.release(frame.frame);
         }
         hub.flush();
-        !arrived.is_empty()
+        switch.tick(now);
+        came
     }
 
     /// Sends a frame on its way.
@@ -94,28 +118,32 @@ impl State {
             self.switch.count_refused(from, DropReason::Runt);
             return;
         };
-        match self.switch.forward(now, from, &header, frame.len.into(), frame.gso.is_some()) {
-            Forward::Drop(_) => {}
-            Forward::One(target) => self.send(arrived.frame, target),
-            Forward::Flood(flood) => {
-                for target in flood.targets() {
-                    self.send(arrived.frame, target);
+        let (ports, peers) =
+            match self.switch.forward(now, from, &header, frame.len.into(), frame.gso.is_some()) {
+                Forward::Drop(_) => return,
+                Forward::One(Target::Port(to)) => return self.send(arrived.frame, to),
+                Forward::One(Target::Peer(peer)) => {
+                    let mut peers = Peers::EMPTY;
+                    peers.insert(peer.0);
+                    (Ports::EMPTY, peers)
                 }
-            }
+                Forward::Flood(flood) => (flood.ports, flood.peers),
+            };
+        for to in ports.iter() {
+            self.send(arrived.frame, PortId(to));
+        }
+        if !peers.is_empty()
+            && let (Some(far), Some(network)) = (&mut self.far, self.switch.network_of(port))
+        {
+            far.enqueue(&mut self.hub, &mut self.switch, arrived.frame, network, peers, now);
         }
     }
 
-    /// Puts a frame where it goes.
-    fn send(&mut self, frame: u16, target: Target) {
-        match target {
-            Target::Port(port) => {
-                let Some(device) = self.device_at(port) else { return };
-                if let Err(lost) = self.hub.enqueue(frame, device) {
-                    self.switch.count_drop(target, reason(lost));
-                }
-            }
-            // There is no way to other hosts yet.
-            Target::Peer(_) => self.switch.count_drop(target, DropReason::Closed),
+    /// Puts a frame into a local port's queue.
+    fn send(&mut self, frame: u16, to: PortId) {
+        let Some(device) = self.device_at(to) else { return };
+        if let Err(lost) = self.hub.enqueue(frame, device) {
+            self.switch.count_drop(Target::Port(to), reason(lost));
         }
     }
 }

@@ -17,6 +17,8 @@ use violin::id::{Mac, NetworkId, PortId};
 use violin::switch::{AddPort, DropReason, Limits, Switch, Target};
 use xen::DomId;
 
+use super::far::{Far, MAX_PEERS};
+
 /// Vifs at a time: each takes two event channels of 128, a task, a watch.
 pub(super) const MAX_VIFS: usize = 48;
 
@@ -39,6 +41,8 @@ pub(super) struct Device {
     pub(super) network: String,
     pub(super) port: Option<PortId>,
     pub(super) connected: bool,
+    /// Its front end broke the protocol, or could not be connected to.
+    pub(super) failed: bool,
     /// Why it is not connected, or not to its network.
     pub(super) reason: String,
     /// Set when its task should look again.
@@ -54,22 +58,25 @@ pub(super) struct State {
     pub(super) networks: Vec<Network>,
     pub(super) devices: Box<[Option<Device>]>,
     /// The device of each port of the switch.
-    device_of: Box<[Option<u16>]>,
+    pub(super) device_of: Box<[Option<u16>]>,
+    /// The way to other hosts, once it is configured.
+    pub(super) far: Option<Far>,
     /// Wake-ups of the data path.
     pub(super) wakeups: u64,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        let limits = Limits { ports: MAX_VIFS, ..Limits::default() };
+        let limits = Limits { ports: MAX_VIFS, peers: MAX_PEERS, ..Limits::default() };
         let mut seed = [0; 16];
-        crate::random::fill(&mut seed);
+        xen::entropy::fill(&mut seed);
         Self {
             hub: Hub::new(MAX_VIFS, FRAMES),
             switch: Switch::new(limits, seed),
             networks: Vec::new(),
             devices: (0..MAX_VIFS).map(|_| None).collect(),
             device_of: (0..MAX_VIFS).map(|_| None).collect(),
+            far: None,
             wakeups: 0,
         }
     }
@@ -164,8 +171,10 @@ impl State {
     pub(super) fn connect(&mut self, index: u16, port: vif::back::port::Port) {
         self.hub.connect(index, port);
         if let Some(device) = self.device(index) {
-            device.connected = true;
-            device.broken = None;
+            (device.connected, device.failed, device.broken) = (true, false, None);
+            if device.port.is_some() {
+                device.reason.clear();
+            }
         }
     }
 
@@ -198,7 +207,9 @@ pub(super) fn count(
 pub(super) fn reason(lost: Lost) -> DropReason {
     match lost {
         Lost::Closed => DropReason::Closed,
-        Lost::QueueFull | Lost::Stale => DropReason::QueueFull,
-        Lost::Unreadable | Lost::Unwritable | Lost::Unsupported => DropReason::NoBuffer,
+        Lost::QueueFull => DropReason::QueueFull,
+        Lost::Stale => DropReason::Stale,
+        Lost::Unreadable | Lost::Unwritable => DropReason::BadGrant,
+        Lost::Unsupported => DropReason::Unsupported,
     }
 }

@@ -4,9 +4,7 @@
 use alloc::boxed::Box;
 
 use vif::front::Front;
-pub(crate) use vif::front::underlay::{
-    Config, ConfigError, Counters, OVERHEAD, Outgoing, SendError, Underlay,
-};
+pub(crate) use vif::front::underlay::{Config, SendError, Underlay};
 use xen::executor::{Spawner, TooManyTasks};
 use xen::page::PagePool;
 use xen::xenstore::Xenstore;

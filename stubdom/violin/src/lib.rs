@@ -12,6 +12,7 @@
 //! | [`frame`] | the Ethernet header, checked |
 //! | [`table`] | MAC address to place, learned from source addresses |
 //! | [`switch`] | where a frame goes; counts what does not go anywhere |
+//! | [`segment`] | large and blank frames, for receivers that can not take them |
 //! | [`wire`] | what a datagram between switches looks like |
 //! | [`session`] | who a peer is, and sealing of what is said to it |
 //! | [`member`] | which switches there are |
@@ -27,6 +28,7 @@ extern crate std;
 pub mod frame;
 pub mod id;
 pub mod member;
+pub mod segment;
 pub mod session;
 pub mod switch;
 pub mod table;

@@ -24,6 +24,7 @@ extern crate std;
 
 pub mod byte_ring;
 pub mod console;
+pub mod entropy;
 pub mod event;
 pub mod executor;
 pub mod grant;

@@ -272,12 +272,8 @@ impl Hub {
     /// # Errors
     /// Why it was not put there.
     pub fn enqueue(&mut self, place: u16, to: u16) -> Result<(), Lost> {
+        let held = self.holds_too_much(place);
         let frame = self.frames.get(place).ok_or(Lost::Closed)?;
-        let sender = match &frame.body {
-            Body::Guest { port, .. } => self.members.get(usize::from(*port)).and_then(|m| m.port.as_ref()),
-            Body::Own { .. } => None,
-        };
-        let held = sender.map_or(0, |port| port.rings.open_slots());
         let member = self.members.get_mut(usize::from(to)).ok_or(Lost::Closed)?;
         let port = member.port.as_ref().ok_or(Lost::Closed)?;
         let takes = port.takes;
@@ -295,14 +291,25 @@ impl Hub {
             return Err(Lost::Unsupported);
         }
         // Only who waits is held up: a queue that moves may be as long as it takes.
-        if member.wanted.is_some() && held > HELD_SLOTS {
+        if member.wanted.is_some() && held {
             return Err(Lost::QueueFull);
         }
         member.queue.push_back(place).map_err(|_| Lost::QueueFull)?;
+        self.hold(place);
+        Ok(())
+    }
+
+    /// Holds a frame once more: [`Hub::release`] it in the end.
+    pub fn hold(&mut self, place: u16) {
         if let Some(frame) = self.frames.get_mut(place) {
             frame.holders += 1;
         }
-        Ok(())
+    }
+
+    /// Whether a frame's sender has too much waiting for slow receivers already.
+    pub fn holds_too_much(&self, place: u16) -> bool {
+        let Some(Frame { body: Body::Guest { port, .. }, .. }) = self.frames.get(place) else { return false };
+        self.port(*port).is_some_and(|port| port.rings.open_slots() > HELD_SLOTS)
     }
 
     /// Lets go of a frame. Whoever is the last answers its sender.

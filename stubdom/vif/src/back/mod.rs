@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`frame`] | frames on their way |
 //! | [`gather`] | from the requests of a transmit ring to one frame |
-//! | [`hub`] | all ports, and the frames between them; `deliver` is its second half |
+//! | [`hub`] | all ports, and the frames between them; `deliver` and `read` are parts of it |
 //! | [`xenbus`] | when to connect and disconnect: the states of both ends |
 //! | [`node`] | what the front end says in xenstore, read with suspicion |
 //! | [`port`] | a connected vif: its two rings and its events |
@@ -15,4 +15,5 @@ pub mod gather;
 pub mod hub;
 pub mod node;
 pub mod port;
+mod read;
 pub mod xenbus;

@@ -31,6 +31,15 @@ pub enum DropReason {
     QueueFull,
     /// There was no buffer for it (told by the driver).
     NoBuffer,
+    /// It waited too long for a guest that takes no frames (told by the driver).
+    Stale,
+    /// A guest's grant did not grant what it should (told by the driver).
+    BadGrant,
+    /// The guest takes no frame of this kind, and it could not be made one that it takes (told by
+    /// the driver).
+    Unsupported,
+    /// There is no session with the peer yet, or the uplink is down (told by the driver).
+    NoSession,
     /// Not a drop: the source was not learned, for want of room for its port, peer or network. Frames
     /// to it are flooded.
     TableFull,
@@ -40,7 +49,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of [`Drops::iter`].
-    pub const ALL: [DropReason; 15] = {
+    pub const ALL: [DropReason; 19] = {
         use DropReason::*;
         [
             Runt,
@@ -56,6 +65,10 @@ impl DropReason {
             FloodLimit,
             QueueFull,
             NoBuffer,
+            Stale,
+            BadGrant,
+            Unsupported,
+            NoSession,
             TableFull,
             Flapping,
         ]
@@ -77,6 +90,10 @@ impl DropReason {
             Self::FloodLimit => "flood-limit",
             Self::QueueFull => "queue-full",
             Self::NoBuffer => "no-buffer",
+            Self::Stale => "stale",
+            Self::BadGrant => "bad-grant",
+            Self::Unsupported => "unsupported",
+            Self::NoSession => "no-session",
             Self::TableFull => "table-full",
             Self::Flapping => "flapping",
         }

@@ -110,6 +110,7 @@ struct Network {
     peers: Peers,
     /// Learned addresses, pinned ones not counted.
     macs: usize,
+    flooded: u64,
     drops: Drops,
 }
 
@@ -229,7 +230,8 @@ impl Switch {
                 _ => Ok(Forward::One(place)),
             };
         }
-        let network = self.network(slot).ok_or(DropReason::NoNetwork)?;
+        let network = self.network_mut(slot).ok_or(DropReason::NoNetwork)?;
+        network.flooded += u64::from(!dst.is_group());
         let mut flood = Flood { ports: network.ports, peers: network.peers };
         match from {
             Target::Port(id) => {

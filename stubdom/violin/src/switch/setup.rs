@@ -57,7 +57,8 @@ impl Switch {
             }
         }
         let free = self.networks.iter().position(Option::is_none).ok_or(AddNetwork::Full)?;
-        let network = Network { id, mtu, ports: Ports::EMPTY, peers, macs: 0, drops: Drops::default() };
+        let network =
+            Network { id, mtu, ports: Ports::EMPTY, peers, macs: 0, flooded: 0, drops: Drops::default() };
         if let (Some(name), Some(place)) = (self.names.get_mut(free), self.networks.get_mut(free)) {
             *name = Some(id);
             *place = Some(network);

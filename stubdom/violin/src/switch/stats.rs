@@ -46,6 +46,8 @@ pub struct NetworkStats<'a> {
     pub peers: usize,
     /// Addresses learned in it; pinned ones are not counted.
     pub macs: usize,
+    /// Frames to one address that were sent to all, as its place was not known.
+    pub flooded: u64,
     /// What did not get through in it.
     pub drops: &'a Drops,
 }
@@ -127,8 +129,8 @@ impl Switch {
     /// The networks.
     pub fn networks(&self) -> impl Iterator<Item = NetworkStats<'_>> {
         self.networks.iter().flatten().map(|network| {
-            let Network { id, mtu, ref ports, ref peers, macs, ref drops } = *network;
-            NetworkStats { id, mtu, ports: ports.len(), peers: peers.len(), macs, drops }
+            let Network { id, mtu, ref ports, ref peers, macs, flooded, ref drops } = *network;
+            NetworkStats { id, mtu, ports: ports.len(), peers: peers.len(), macs, flooded, drops }
         })
     }
 
