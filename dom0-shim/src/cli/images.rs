@@ -109,6 +109,9 @@ pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
     if let Some(policy) = m.policy.as_str() {
         println!("policy   {policy}");
     }
+    for network in print::items(&m.report, "networks") {
+        println!("network  {}, number {}", print::text(network, "name"), print::number(network, "id"));
+    }
     // An imported image has none.
     let rounds = m.report.get("rounds").cloned().map(serde_json::from_value::<Vec<Round>>);
     for round in rounds.into_iter().flatten().flatten() {

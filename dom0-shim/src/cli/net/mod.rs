@@ -80,7 +80,8 @@ pub struct Create {
     pub id: Option<u32>,
     /// The longest packet inside, in octets [default: what fits a physical network of 1500]
     ///
-    /// Give guests the same, as mtu= of their vifs: `luthier attach` does.
+    /// Give guests the same, as mtu= of their vifs: `luthier attach` does. Linux does not read it
+    /// there: set it in the guest, too, or by DHCP.
     #[arg(long, value_name = "OCTETS")]
     pub mtu: Option<u16>,
     /// Let guests send from other MAC addresses than that of their vif
@@ -126,6 +127,7 @@ fn created(r: &Value) {
     println!("created {name}, number {id}, MTU {mtu}");
     println!("  on other hosts: luthier net create {name} --id {id} --mtu {mtu}");
     println!("  a guest's vif:  vif = ['backend=luthier-stub,bridge={name},mtu={mtu}']");
+    println!("  in a Linux guest, which does not read mtu= there: ip link set eth0 mtu {mtu}");
 }
 
 fn listed(r: &Value) {

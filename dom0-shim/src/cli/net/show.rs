@@ -58,6 +58,11 @@ pub(super) fn stats(s: &Value) {
         println!("network {}, number {}, MTU {}", text(n, "name"), number(n, "id"), number(n, "mtu"));
         figures(n);
     }
+    if !items(s, "strays").is_empty() {
+        println!();
+        println!("vifs whose bridge= is no network here");
+        items(s, "strays").iter().for_each(port);
+    }
     if !items(s, "peers").is_empty() {
         println!();
         peers(items(s, "peers"));
@@ -75,18 +80,21 @@ fn figures(n: &Value) {
         );
     }
     counters("  dropped: ", n, "drops");
-    for p in items(n, "ports") {
-        let reason = text(p, "reason");
-        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        println!("  {:24} {} {}{why}", guest(p), text(p, "mac"), text(p, "state"));
-        println!(
-            "    from guest {}, to guest {}, {} queued",
-            traffic(p, "from_guest"),
-            traffic(p, "to_guest"),
-            number(p, "queued")
-        );
-        counters("    dropped: ", p, "drops");
-    }
+    items(n, "ports").iter().for_each(port);
+}
+
+/// A port, in two lines or three.
+fn port(p: &Value) {
+    let reason = text(p, "reason");
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    println!("  {:24} {} {}{why}", guest(p), text(p, "mac"), text(p, "state"));
+    println!(
+        "    from guest {}, to guest {}, {} queued",
+        traffic(p, "from_guest"),
+        traffic(p, "to_guest"),
+        number(p, "queued")
+    );
+    counters("    dropped: ", p, "drops");
 }
 
 /// A table of peers.

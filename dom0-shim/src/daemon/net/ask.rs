@@ -21,7 +21,10 @@ const UNREAD: usize = 8192;
 const UNREAD_CAPTURED: usize = 64;
 
 /// How long the switch may be silent before an order counts as lost.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same where an answer is good to have, and nobody wants to wait for it.
+pub(super) const GLANCE: Duration = Duration::from_secs(2);
 
 /// Where the stub's switch is reached: the link, or a test.
 pub(in crate::daemon) trait Switch: Send + Sync {
@@ -34,11 +37,12 @@ pub(in crate::daemon) trait Switch: Send + Sync {
 pub(super) fn order(
     switch: &dyn Switch,
     order: NetOrder,
+    patience: Duration,
     hear: &mut dyn FnMut(NetAnswer),
 ) -> Result<std::result::Result<(), NetError>> {
     let answers = switch.ask(order)?;
     loop {
-        match answers.next(TIMEOUT)? {
+        match answers.next(patience)? {
             None => {
                 return Err(Error::new("the stub domain's switch does not answer")
                     .hint(format!("Its console may say why: xl console {}", paths::STUB_NAME)));

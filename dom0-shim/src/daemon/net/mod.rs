@@ -191,7 +191,7 @@ impl Net {
 
     /// Gives an order that has no answers but the last.
     fn order(&self, order: NetOrder) -> Result<std::result::Result<(), NetError>> {
-        ask::order(&*self.switch, order, &mut |_| {})
+        ask::order(&*self.switch, order, ask::TIMEOUT, &mut |_| {})
     }
 
     /// The underlay, where there must be one.

@@ -1,11 +1,13 @@
 //! The switch's figures as JSON, for people's and programs' eyes alike.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use handoff::{Counters, MacEntry, NetAnswer, NetOrder, NetworkStats, PeerStats, Place};
 use handoff::{PortStats, SwitchStats, Traffic};
 use serde_json::{Map, Value, json};
 
+use super::ask::{GLANCE, TIMEOUT};
 use super::place::PublicKey;
 use super::{Host, Net, ask, in_words, shown};
 use crate::error::Result;
@@ -15,9 +17,9 @@ const MOST: usize = 100_000;
 
 impl Net {
     /// All items that answer an order.
-    fn items(&self, order: NetOrder) -> Result<Vec<NetAnswer>> {
+    fn items(&self, order: NetOrder, patience: Duration) -> Result<Vec<NetAnswer>> {
         let mut items = Vec::new();
-        ask::order(&*self.switch, order, &mut |item| {
+        ask::order(&*self.switch, order, patience, &mut |item| {
             if items.len() < MOST {
                 items.push(item);
             }
@@ -29,7 +31,7 @@ impl Net {
     /// Every network, with what the stub says of it if there is one.
     pub(in crate::daemon) fn list(&self) -> Result<Value> {
         let state = self.keeper.load()?;
-        let live = self.items(NetOrder::Stats { network: None }).unwrap_or_default();
+        let live = self.items(NetOrder::Stats { network: None }, GLANCE).unwrap_or_default();
         let of = |id: u32| {
             live.iter()
                 .find_map(|i| if let NetAnswer::Network(n) = i { (n.id == id).then_some(n) } else { None })
@@ -50,7 +52,7 @@ impl Net {
     pub(super) fn stats(&self, name: Option<&str>, host: &dyn Host) -> Result<Value> {
         let state = self.keeper.load()?;
         let network = name.map(|name| state.find(name).map(|n| n.id)).transpose()?;
-        let items = self.items(NetOrder::Stats { network })?;
+        let items = self.items(NetOrder::Stats { network }, TIMEOUT)?;
         let name_of = |id: u32| state.networks.iter().find(|n| n.id == id).map(|n| n.name.as_str());
         let (mut switch, mut networks, mut peers) = (Value::Null, Vec::new(), Vec::new());
         let mut ports: Vec<(u32, Value)> = Vec::new();
@@ -71,8 +73,11 @@ impl Net {
                 map.insert("ports".into(), its.collect());
             }
         }
+        // Vifs that say a network which the stub does not have.
+        let nowhere = |(id, _): &&(u32, Value)| networks.iter().all(|(network, _)| network != id);
+        let strays: Vec<Value> = ports.iter().filter(nowhere).map(|(_, port)| port.clone()).collect();
         let networks: Vec<Value> = networks.into_iter().map(|(_, n)| n).collect();
-        Ok(json!({"switch": switch, "networks": networks, "peers": peers}))
+        Ok(json!({"switch": switch, "networks": networks, "strays": strays, "peers": peers}))
     }
 
     /// Everything about one network: figures, and where each address is.
@@ -82,7 +87,7 @@ impl Net {
         let mut value = shown(network);
         let mut stats = self.stats(Some(name), host)?;
         let macs: Vec<Value> = self
-            .items(NetOrder::Macs { network: network.id })?
+            .items(NetOrder::Macs { network: network.id }, TIMEOUT)?
             .iter()
             .filter_map(|i| if let NetAnswer::Macs { entries } = i { Some(entries) } else { None })
             .flatten()
@@ -105,7 +110,7 @@ impl Net {
         let of = |item: &NetAnswer| {
             if let NetAnswer::Peer(p) = item { Some(of_peer(p, &name_of)) } else { None }
         };
-        Ok(self.items(NetOrder::Peers)?.iter().filter_map(of).collect())
+        Ok(self.items(NetOrder::Peers, TIMEOUT)?.iter().filter_map(of).collect())
     }
 }
 

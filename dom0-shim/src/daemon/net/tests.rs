@@ -263,11 +263,12 @@ fn figures_come_with_names_and_each_port_under_its_network() {
     let place = handoff::Place::Port { domid: 5, devid: 1 };
     let entry = handoff::MacEntry { mac: [2; 6], place, age_s: 1, pinned: false };
     let macs = NetAnswer::Macs { entries: [entry].into_iter().collect() };
-    let items = [network, port(7), port(8), peer(&[7, 9]), peer(&[9]), macs];
+    let items = [network, port(7), port(0), peer(&[7, 9]), peer(&[9]), macs];
     *lock(&desk.fake.items) = items.map(|item| (item, Vec::new())).into();
     let stats = desk.ask(NetRequest::Stats { name: None }).unwrap();
     assert_eq!(stats["networks"].as_array().unwrap().len(), 1);
     assert_eq!(stats["networks"][0]["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(stats["strays"].as_array().unwrap().len(), 1);
     assert_eq!(stats["networks"][0]["ports"][0]["guest"], "web");
     assert_eq!(stats["networks"][0]["ports"][0]["mac"], "00:16:3e:00:00:01");
     assert_eq!(stats["networks"][0]["ports"][0]["drops"], json!({"too-big": 3}));
