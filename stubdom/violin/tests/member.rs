@@ -61,7 +61,8 @@ fn sent(switch: &mut Membership, now_ms: u64) -> Vec<(Outgoing, Vec<u8>)> {
 
 /// Hands all that one wants to send to the other: what the other says to it.
 fn pass(from: &mut Membership, to: &mut Membership, now_ms: u64) -> Vec<Result<(), Dropped>> {
-    let messages = sent(from, now_ms).into_iter().filter(|(sent, _)| sent.to.id == to.me().id);
+    let whom = to.me().id;
+    let messages = sent(from, now_ms).into_iter().filter(|(sent, _)| sent.to.id == whom);
     messages.map(|(_, message)| to.receive(now_ms, from.me().id, &message)).collect()
 }
 
@@ -133,7 +134,7 @@ fn nobody_speaks_for_another() {
 
 #[test]
 fn hearsay_is_a_reason_to_call_and_nothing_more() {
-    let (mut one, mut two) = pair();
+    let (mut one, two) = pair();
     let mut three = switch(3);
     three.join(10, seed(1));
     pass(&mut three, &mut one, 10);
