@@ -113,7 +113,9 @@ fn a_flood_of_genuine_first_messages_is_answered_only_as_fast_as_allowed() {
         let said = Said { index: 1, stamp: Stamp { incarnation: 9, number } };
         let mut datagram = [0; INITIATION_LEN];
         handshake::initiate(&a.secret, [8; 32], &b.public_key(), header, said, &mut datagram).unwrap();
-        match b.open(number * 5, address(1), &mut datagram) {
+        // A clock that goes back now and then saves up nothing.
+        let now = if number % 3 == 0 { 0 } else { number * 5 };
+        match b.open(now, address(1), &mut datagram) {
             Opened::Answer { .. } => answered += 1,
             Opened::Dropped(Reason::HandshakeLimit) => limited += 1,
             other => panic!("{other:?}"),

@@ -117,20 +117,28 @@ fn a_datagram_taken_before_is_a_replay_near_and_far() {
 fn one_text_never_looks_the_same_twice() {
     let mut net = Net::established(1);
     let mut texts = BTreeSet::new();
-    for from in [0, 1] {
-        // The second key has the same numbers again.
-        for _ in 0..2 {
-            for _ in 0..10 {
-                let datagram = net.seal(from, FRAME, &[0; 64]).unwrap();
-                let (sealed, tag) = datagram[HEADER_LEN..].split_at(64);
-                assert!(texts.insert(sealed.to_vec()) && texts.insert(tag.to_vec()));
-                assert!(sealed.iter().filter(|octet| **octet == 0).count() < 16, "nor like the plain text");
-            }
-            net.now += violin::session::REJECT_AFTER_MS;
-            net.switches[from].connect(net.now, PEER);
-            net.run(10);
+    // Both directions have the same numbers, and so has the second session.
+    for _ in 0..2 {
+        for from in [0, 1].repeat(10) {
+            let datagram = net.seal(from, FRAME, &[0; 64]).unwrap();
+            let (sealed, tag) = datagram[HEADER_LEN..].split_at(64);
+            assert!(texts.insert(sealed.to_vec()) && texts.insert(tag.to_vec()));
+            assert!(sealed.iter().filter(|octet| **octet == 0).count() < 16, "nor like the plain text");
         }
+        net.now += violin::session::REJECT_AFTER_MS;
+        net.switches[0].connect(net.now, PEER);
+        net.run(10);
     }
+}
+
+#[test]
+fn a_datagram_held_back_until_its_key_has_ended_is_stale() {
+    let mut net = Net::established(1);
+    let datagrams = [b"1", b"2"].map(|text| net.seal(0, FRAME, text).unwrap());
+    net.now += violin::session::REJECT_AFTER_MS - 1000;
+    assert_eq!(net.give(1, &datagrams[0]), Told::Frame(b"1".to_vec()));
+    net.now += 1000;
+    assert_eq!(net.give(1, &datagrams[1]), Told::Dropped(Reason::StaleKey));
 }
 
 #[test]

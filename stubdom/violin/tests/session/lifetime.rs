@@ -1,8 +1,10 @@
 //! Sessions begin, are replaced, end; switches restart.
 
-use violin::session::{NotSealed, REJECT_AFTER_MS, REKEY_AFTER_MS, Reason};
+use std::collections::BTreeSet;
 
-use crate::net::{Faults, Net, PEER, Told};
+use violin::session::{NotSealed, REJECT_AFTER_MS, REKEY_AFTER_MS, Reason, public_key};
+
+use crate::net::{Faults, Net, PEER, Told, address, secret};
 
 #[test]
 fn the_first_frame_begins_a_handshake_of_two_messages_and_a_confirmation() {
@@ -172,6 +174,19 @@ fn a_clock_that_says_an_earlier_time_is_not_believed() {
     net.now = 2000;
     net.run(10);
     assert_eq!(net.frames(1), [b"earlier"]);
+}
+
+#[test]
+fn switches_that_begin_together_try_again_apart() {
+    let again = |number| {
+        let mut switch = crate::net::switch(number, 1);
+        let peer = switch.add_peer(public_key(&secret(7)), address(7)).unwrap();
+        switch.connect(0, peer);
+        while switch.poll_transmit(0, &mut [0; 200]).is_some() {}
+        switch.poll_at().unwrap()
+    };
+    let times: BTreeSet<_> = (0..6).map(again).collect();
+    assert!(times.len() >= 4 && times.iter().all(|at| (375..625).contains(at)), "{times:?}");
 }
 
 #[test]
