@@ -105,7 +105,7 @@ pub const HANDSHAKES_PER_SECOND: u32 = 64;
 pub const PEER_HANDSHAKES_PER_SECOND: u32 = 8;
 
 /// Octets of memory that a peer takes, at most.
-pub const PEER_MEMORY: usize = 2304;
+pub const PEER_MEMORY: usize = 1792;
 const _: () = assert!(size_of::<Option<peer::Peer>>() <= PEER_MEMORY);
 
 /// The id of the switch that holds the secret of this public key.
