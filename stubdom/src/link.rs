@@ -102,6 +102,7 @@ impl Link {
                     let Err(why) = self.serve_one(connection, &spawner).await;
                     self.connection.set(None);
                     connection.close();
+                    self.net.end_captures();
                     warn!("the shim has gone: {why}");
                     for mailbox in self.jobs.borrow().iter() {
                         mailbox.lose();
@@ -177,7 +178,7 @@ impl Link {
                 }
             }
             ToStub::Net { request, order } => {
-                for answer in self.net.order(order) {
+                for (request, answer) in self.net.order(request, order) {
                     self.send(&ToShim::Net { request, answer }, &[]).await?;
                 }
             }
@@ -221,6 +222,20 @@ impl Link {
         }
         let _turn = self.writing.lock().await;
         Ok(connection.write_slices(&slices).await?)
+    }
+
+    /// Sends captured frames for ever, after those that were asked for meanwhile.
+    pub(crate) async fn send_captured(self: Rc<Self>) {
+        loop {
+            self.net.captured().await;
+            while let Some((request, answer, bulk)) = self.net.take_captured() {
+                if self.send(&ToShim::Net { request, answer }, &[&bulk]).await.is_err() {
+                    break;
+                }
+            }
+            // More of them in one message.
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until the shim has read everything that was sent.

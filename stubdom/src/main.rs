@@ -64,5 +64,7 @@ fn start(pool: &'static PagePool, spawner: &Spawner) -> Result<(), &'static str>
     spawner.spawn("xenstore", store.run()).map_err(|_| "no task for xenstore")?;
     let net = net::Net::start(store, pool, spawner)?;
     let link = Rc::new(link::Link::open(store, pool, net)?);
+    let captured = Rc::clone(&link).send_captured();
+    spawner.spawn("capture", captured).map_err(|_| "no task for captures")?;
     spawner.spawn("link", link.serve(spawner.clone())).map_err(|_| "no task for the link")
 }

@@ -5,7 +5,6 @@
 //! the uplink's ring. Large frames are cut into segments there, with checksums left blank: the
 //! seal protects them better, and the receiving switch says so to its guest.
 
-use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -16,7 +15,7 @@ use vif::back::gather::Checksum;
 use vif::back::hub::Hub;
 use vif::front::Front;
 use violin::frame::{HEADER_LEN_MAX, Header};
-use violin::id::{Epoch, NetworkId, PeerId};
+use violin::id::{Epoch, NetworkId, PeerId, SwitchId};
 use violin::member::{self, Event, MESSAGE_MAX, Member, Membership, Seed, Why};
 use violin::segment::Segments;
 use violin::session::{self, NotSealed, Opened, Sessions, TRANSMIT_LEN, What};
@@ -35,9 +34,6 @@ const QUEUE: usize = 256;
 /// Datagrams that are made of a frame only if there is room for all of them: half of the ring.
 const WHOLE: usize = 128;
 
-/// Memory for frames that are read: more than one of the largest.
-const STAGING: usize = 128 << 10;
-
 /// A frame that waits for the uplink.
 #[derive(Clone, Copy)]
 struct Waiting {
@@ -55,7 +51,6 @@ pub(super) struct Far {
     address: SocketAddr,
     pub(super) incarnation: u64,
     queue: Deque<Waiting, QUEUE>,
-    staging: Box<[u8]>,
     /// Whether frames wait for room in the uplink's ring.
     pub(super) blocked: bool,
 }
@@ -87,7 +82,6 @@ impl Far {
             address: at,
             incarnation,
             queue: Deque::new(),
-            staging: alloc::vec![0; STAGING].into_boxed_slice(),
             blocked: false,
         })
     }
@@ -137,11 +131,12 @@ impl Far {
         let _ = self.queue.push_back(Waiting { frame, network, peers, since_ms: now_ms });
     }
 
-    /// Sends what waits, as far as the uplink has room.
-    pub(super) fn send(&mut self, hub: &mut Hub, switch: &mut Switch, now_ms: u64) {
+    /// Sends what waits, as far as the uplink has room. `staging`: memory for frames, 64 KiB at
+    /// least.
+    pub(super) fn send(&mut self, hub: &mut Hub, switch: &mut Switch, staging: &mut [u8], now_ms: u64) {
         self.blocked = false;
         while !self.queue.is_empty() {
-            let Self { underlay, sessions, queue, staging, .. } = self;
+            let Self { underlay, sessions, queue, .. } = self;
             // Only those that find room as a whole, so that none is sent in part.
             let mut room = underlay.front().room();
             let link = underlay.link_up();
@@ -197,13 +192,15 @@ impl Far {
         device_of: &[Option<u16>],
         pool: &'static PagePool,
         now_ms: u64,
-        seen: &mut dyn FnMut(PeerId, NetworkId, &[u8]),
+        seen: &mut dyn FnMut(SwitchId, NetworkId, &[u8]),
     ) -> bool {
         let Self { underlay, sessions, members, .. } = self;
         underlay.poll(now_ms, |from, datagram| {
             match sessions.open(now_ms, SocketAddr::V4(from), datagram) {
                 Opened::Frame { peer, network, flags, payload, .. } => {
-                    seen(peer, network, payload);
+                    if let Some(switch) = sessions.switch(peer) {
+                        seen(switch, network, payload);
+                    }
                     let from = From::Peer(peer, network);
                     let Ok(header) = Header::parse(payload) else {
                         return switch.count_refused(from, DropReason::Runt);
@@ -398,7 +395,9 @@ impl To<'_> {
         flags: Flags,
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Result<(), DropReason> {
-        let Some(SocketAddr::V4(to)) = self.sessions.address(self.peer) else { return Err(DropReason::Closed) };
+        let Some(SocketAddr::V4(to)) = self.sessions.address(self.peer) else {
+            return Err(DropReason::Closed);
+        };
         let mut out = self.underlay.tx_buffer(to).map_err(|why| match why {
             SendError::Full | SendError::Unresolved => DropReason::NoBuffer,
             SendError::Down | SendError::Unroutable => DropReason::NoSession,

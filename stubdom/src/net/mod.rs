@@ -5,15 +5,19 @@
 //! | [`state`] | networks, devices and ports, and which is which |
 //! | [`plane`] | the data path: from what guests sent to where the switch says |
 //! | [`backend`] | a task for each vif: xenstore, connecting, disconnecting |
+//! | [`convert`] | frames that a guest can't take as they are |
 //! | [`far`] | the way to other hosts: peers, sealing, membership |
 //! | [`underlay`] | the uplink that it goes by |
 //! | [`orders`] | what the shim orders |
 //! | [`figures`] | what it asks |
+//! | [`capture`] | copies of frames for an operator |
 //!
 //! There is one task for all data ([`plane`]): frames go from one to the next in one turn, with one
 //! hypercall for many. Everything here runs on one CPU and never waits while it holds the state.
 
 mod backend;
+mod capture;
+mod convert;
 mod far;
 mod figures;
 mod orders;
@@ -38,6 +42,8 @@ pub(crate) struct Net {
     state: RefCell<State>,
     /// Set when there may be something to do that no event tells.
     wake: Signal<NoopRawMutex, ()>,
+    /// Set when frames were captured.
+    captured: Signal<NoopRawMutex, ()>,
     store: &'static Xenstore,
     pool: &'static PagePool,
     uplink: &'static Front,
@@ -55,7 +61,7 @@ impl Net {
     ) -> Result<Rc<Self>, &'static str> {
         let state = RefCell::new(State::new());
         let uplink = underlay::open(spawner, store, pool).map_err(|_| "no task for the uplink")?;
-        let net = Rc::new(Self { state, wake: Signal::new(), store, pool, uplink });
+        let net = Rc::new(Self { state, wake: Signal::new(), captured: Signal::new(), store, pool, uplink });
         spawner.spawn("plane", plane::run(Rc::clone(&net))).map_err(|_| "no task for the network")?;
         let watch = backend::watch(Rc::clone(&net), spawner.clone());
         spawner.spawn("vifs", watch).map_err(|_| "no task for the vifs")?;

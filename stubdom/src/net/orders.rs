@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use handoff::{NetAnswer, NetError, NetErrorKind, NetOrder, word};
+use handoff::{NetAnswer, NetError, NetErrorKind, NetOrder, RequestId, word};
 use log::info;
 use vif::front::Front;
 use violin::id::NetworkId;
@@ -13,16 +13,47 @@ use super::state::{Network, State};
 use super::{Net, now_ms};
 
 impl Net {
-    /// Carries out an order, or answers a question: the last answer is the end.
-    pub(crate) fn order(&self, order: NetOrder) -> Vec<NetAnswer> {
+    /// Carries out an order, or answers a question: the last answer is the end. Each answer is for
+    /// the request that it names.
+    pub(crate) fn order(&self, request: RequestId, order: NetOrder) -> Vec<(RequestId, NetAnswer)> {
         let mut answers = match order {
             NetOrder::Stats { network } => self.stats(network.map(NetworkId)),
             NetOrder::Peers => self.peers(),
             NetOrder::Macs { network } => self.macs(NetworkId(network)),
-            order => return alloc::vec![self.act(order)],
+            NetOrder::Capture { network, on, snaplen } => {
+                return self.capture(request, NetworkId(network), on.then_some(snaplen));
+            }
+            order => return alloc::vec![(request, self.act(order))],
         };
         answers.push(NetAnswer::Done);
-        answers
+        answers.into_iter().map(|answer| (request, answer)).collect()
+    }
+
+    /// Begins or ends a capture.
+    fn capture(
+        &self,
+        request: RequestId,
+        network: NetworkId,
+        snaplen: Option<u16>,
+    ) -> Vec<(RequestId, NetAnswer)> {
+        let mut state = self.state.borrow_mut();
+        if !state.networks.iter().any(|n| n.id == network) {
+            let why = failure(NetErrorKind::NoNetwork, "there is no such network");
+            return alloc::vec![(request, NetAnswer::Failed(why))];
+        }
+        let captures = &mut state.captures;
+        match snaplen {
+            Some(snaplen) => match captures.begin(request, network, snaplen) {
+                Ok(ended) => ended.map(|ended| (ended, NetAnswer::Done)).into_iter().collect(),
+                Err(()) => {
+                    let why = failure(NetErrorKind::Full, "as many networks as can be are captured already");
+                    alloc::vec![(request, NetAnswer::Failed(why))]
+                }
+            },
+            None => {
+                captures.end(network).into_iter().chain([request]).map(|r| (r, NetAnswer::Done)).collect()
+            }
+        }
     }
 
     fn act(&self, order: NetOrder) -> NetAnswer {

@@ -6,8 +6,9 @@ use core::future::{Future, poll_fn};
 use core::task::Poll;
 use core::time::Duration;
 
+use handoff::Direction;
 use log::warn;
-use vif::back::hub::{Arrived, TURN};
+use vif::back::hub::{Arrived, Lost, TURN};
 use violin::frame::{HEADER_LEN_MAX, Header};
 use violin::id::PortId;
 use violin::switch::{DropReason, Forward, From, Peers, Ports, Target};
@@ -25,7 +26,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// Runs the data path for ever.
 pub(super) async fn run(net: Rc<Net>) {
     loop {
-        if net.state.borrow_mut().turn(net.pool) {
+        let came = net.state.borrow_mut().turn(net.pool);
+        if net.state.borrow().captures.waits() {
+            net.captured.signal(());
+        }
+        if came {
             // More may have come meanwhile; others want their turn too.
             yield_now().await;
             continue;
@@ -87,16 +92,18 @@ impl State {
         let mut arrived = heapless::Vec::<Arrived, TURN>::new();
         self.hub.collect(HEADER_LEN_MAX as u16, now, &mut arrived);
         for frame in &arrived {
-            self.forward(now, *frame);
+            self.forward(pool, now, *frame);
         }
-        let Self { hub, switch, devices, far, device_of, .. } = self;
+        let Self { hub, switch, devices, far, device_of, staging, captures, .. } = self;
         let mut came = !arrived.is_empty();
         if let Some(far) = far {
-            came |= far.receive(hub, switch, device_of, pool, now, &mut |_, _, _| {});
+            came |= far.receive(hub, switch, device_of, pool, now, &mut |switch, network, frame| {
+                captures.add(network, Direction::FromPeer, switch.0, frame, frame.len());
+            });
         }
         hub.deliver(now, &mut |at, outcome| count(switch, devices, at, outcome));
         if let Some(far) = far {
-            far.send(hub, switch, now);
+            far.send(hub, switch, staging, now);
             far.control(switch, now);
         }
         for frame in &arrived {
@@ -108,29 +115,35 @@ impl State {
     }
 
     /// Sends a frame on its way.
-    fn forward(&mut self, now: u64, arrived: Arrived) {
+    fn forward(&mut self, pool: &'static PagePool, now: u64, arrived: Arrived) {
         let device = self.devices.get(usize::from(arrived.port)).and_then(Option::as_ref);
         // Not plugged in.
         let Some(port) = device.and_then(|device| device.port) else { return };
-        let Some(frame) = self.hub.frame(arrived.frame) else { return };
         let from = From::Port(port);
+        let Some(frame) = self.hub.frame(arrived.frame) else { return };
+        let (len, large) = (frame.len.into(), frame.gso.is_some());
         let Ok(header) = Header::parse(frame.head()) else {
             self.switch.count_refused(from, DropReason::Runt);
             return;
         };
-        let (ports, peers) =
-            match self.switch.forward(now, from, &header, frame.len.into(), frame.gso.is_some()) {
-                Forward::Drop(_) => return,
-                Forward::One(Target::Port(to)) => return self.send(arrived.frame, to),
-                Forward::One(Target::Peer(peer)) => {
-                    let mut peers = Peers::EMPTY;
-                    peers.insert(peer.0);
-                    (Ports::EMPTY, peers)
-                }
-                Forward::Flood(flood) => (flood.ports, flood.peers),
-            };
+        if let Some(network) = self.switch.network_of(port) {
+            self.capture(network, arrived.port, arrived.frame);
+        }
+        let (ports, peers) = match self.switch.forward(now, from, &header, len, large) {
+            Forward::Drop(DropReason::TooBig) => {
+                return self.answer_too_big(pool, arrived.frame, port, now);
+            }
+            Forward::Drop(_) => return,
+            Forward::One(Target::Port(to)) => return self.send(pool, arrived.frame, to, now),
+            Forward::One(Target::Peer(peer)) => {
+                let mut peers = Peers::EMPTY;
+                peers.insert(peer.0);
+                (Ports::EMPTY, peers)
+            }
+            Forward::Flood(flood) => (flood.ports, flood.peers),
+        };
         for to in ports.iter() {
-            self.send(arrived.frame, PortId(to));
+            self.send(pool, arrived.frame, PortId(to), now);
         }
         if !peers.is_empty()
             && let (Some(far), Some(network)) = (&mut self.far, self.switch.network_of(port))
@@ -140,10 +153,12 @@ impl State {
     }
 
     /// Puts a frame into a local port's queue.
-    fn send(&mut self, frame: u16, to: PortId) {
+    fn send(&mut self, pool: &'static PagePool, frame: u16, to: PortId, now: u64) {
         let Some(device) = self.device_at(to) else { return };
-        if let Err(lost) = self.hub.enqueue(frame, device) {
-            self.switch.count_drop(Target::Port(to), reason(lost));
+        match self.hub.enqueue(frame, device) {
+            Ok(()) => {}
+            Err(Lost::Unsupported) => self.convert(pool, frame, to, now),
+            Err(lost) => self.switch.count_drop(Target::Port(to), reason(lost)),
         }
     }
 }

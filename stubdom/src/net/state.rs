@@ -17,6 +17,8 @@ use violin::id::{Mac, NetworkId, PortId};
 use violin::switch::{AddPort, DropReason, Limits, Switch, Target};
 use xen::DomId;
 
+use super::capture::Captures;
+use super::convert::Answers;
 use super::far::{Far, MAX_PEERS};
 
 /// Vifs at a time: each takes two event channels of 128, a task, a watch.
@@ -24,6 +26,9 @@ pub(super) const MAX_VIFS: usize = 48;
 
 /// Frames on their way at a time.
 const FRAMES: u16 = 2048;
+
+/// Octets of memory for frames that are read.
+const STAGING: usize = 128 << 10;
 
 /// A network.
 pub(super) struct Network {
@@ -61,6 +66,12 @@ pub(super) struct State {
     pub(super) device_of: Box<[Option<u16>]>,
     /// The way to other hosts, once it is configured.
     pub(super) far: Option<Far>,
+    /// Memory for frames that are read: more than one of the largest.
+    pub(super) staging: Box<[u8]>,
+    /// Answers about the MTU.
+    pub(super) answers: Answers,
+    /// Captures that are going on.
+    pub(super) captures: Captures,
     /// Wake-ups of the data path.
     pub(super) wakeups: u64,
 }
@@ -77,6 +88,9 @@ impl State {
             devices: (0..MAX_VIFS).map(|_| None).collect(),
             device_of: (0..MAX_VIFS).map(|_| None).collect(),
             far: None,
+            staging: alloc::vec![0; STAGING].into_boxed_slice(),
+            answers: Answers::default(),
+            captures: Captures::default(),
             wakeups: 0,
         }
     }
