@@ -35,11 +35,10 @@ proptest! {
     }
 }
 
-/// One of a resolver's answers has the sum 0xffff by chance: made here by hand.
 #[test]
 fn a_udp_checksum_of_zero_is_sent_as_ffff_and_one_of_tcp_as_zero() {
     for around in [V4, V6] {
-        // What is put into the payload is what the checksum was without it: then the sum is 0xffff.
+        // With its own checksum for payload, a frame has the sum 0xffff.
         let mut frame = around.frame(UDP, &udp(10, &[0, 0]));
         complete_checksum(&mut frame).unwrap();
         let at = around.transport();

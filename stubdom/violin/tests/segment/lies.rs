@@ -49,7 +49,7 @@ fn lies_of_ipv4_are_refused() {
     let mut short = V4.frame(TCP, &[]);
     short[V4.ip()] = 0x4f;
     assert_eq!(both(&mut short, false), Some(Length));
-    let mut cut = V4.frame(TCP, &[0; 30]);
+    let mut cut = V4.frame(TCP, &[0; 60]);
     cut[V4.ip()] = 0x4f;
     assert_eq!(both(&mut cut[..V4.ip() + 40], false), Some(BadPacket::Cut));
 }
