@@ -201,6 +201,12 @@ impl Membership {
         })
     }
 
+    /// Whether there is a reason to talk with this switch, now or later: what the driver keeps for any
+    /// other, such as a session, it may drop.
+    pub fn knows(&self, id: SwitchId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
     /// How many others are there.
     pub fn up(&self) -> usize {
         self.up

@@ -188,7 +188,7 @@ impl Membership {
 
     /// A valid message of a member whose record is held.
     fn heard(&mut self, from: SwitchId, header: &Header) {
-        let next_beat = self.next_beat();
+        let next_beat = self.next_beat(from);
         let Some(entry) = self.entries.get_mut(&from) else { return };
         entry.heard = Some(self.clock);
         entry.every = u64::from(header.every_ms).clamp(32, 60_000);

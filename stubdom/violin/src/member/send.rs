@@ -4,7 +4,7 @@ use core::ops::Bound::{Excluded, Unbounded};
 
 use super::message::{Emit, HINTS_MAX, Header, Hint, Kind, Record};
 use super::record::{Destination, State, Why};
-use super::table::Entry;
+use super::table::{Entry, mix};
 use super::{Life, Membership, WAITING_MAX};
 use crate::id::SwitchId;
 
@@ -155,7 +155,7 @@ impl Membership {
             return self.attend_leaving(id);
         }
         let (clock, mine, config) = (self.clock, self.me.stamp(), self.config);
-        let (busy, next_beat) = (self.is_busy(), self.next_beat());
+        let (busy, next_beat) = (self.is_busy(), self.next_beat(id));
         let pause = self.pause(id);
         let entry = self.entries.get_mut(&id)?;
         match entry.state {
@@ -240,11 +240,12 @@ impl Membership {
         self.config.heartbeat_ms.saturating_mul(rounds).min(60_000)
     }
 
-    /// When the heartbeats after this moment are due: all at once, at another moment than most
-    /// other switches'.
-    pub(super) fn next_beat(&self) -> u64 {
+    /// When a member's next heartbeat is due. The members are spread over an interval in eight parts, so
+    /// that a ring need not take all heartbeats at once and no pass is for one of them alone.
+    pub(super) fn next_beat(&self, id: SwitchId) -> u64 {
         let every = self.every();
-        let phase = self.phase % every;
+        let part = (every / 8).saturating_mul(mix(id.0) % 8);
+        let phase = (self.phase % every).saturating_add(part) % every;
         let rounds = self.clock.saturating_add(phase) / every;
         rounds.saturating_add(1).saturating_mul(every).saturating_sub(phase)
     }
