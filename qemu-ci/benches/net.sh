@@ -13,7 +13,8 @@
 #                 udp64_lost_share: lost of those sent, between the first and last that came
 #   rtt_ms        median of PINGS pings, five a second, nothing else going on
 #   dom0_cpu_ms   Dom0's CPU time in the three runs together (all hosts'); also for each run
-#                 (tcp_dom0_cpu_ms...), for each MB and for each datagram that arrived
+#                 (tcp_dom0_cpu_ms...), for each MB and for each datagram that arrived;
+#                 idle_dom0_cpu_ms: in as long a time of nothing, to be subtracted
 #   *_stub_cpu_ms, *_guests_cpu_ms: the same of the stub and of both guests
 #   *_events      event channel interrupts of the vifs in the guests and in Dom0, for each
 #                 datagram or each MB
@@ -37,83 +38,86 @@ on_guest() {
     fi
 }
 
-# counters HOST_OF_B: CPU nanoseconds and vif interrupts of Dom0s and stubs, of the guests $a and
-# $b; sets dom0_ns, stub_ns, guests_ns, dom0_irqs, guests_irqs.
-sum_irqs="awk '/vif/ { n += \$2 } END { print n + 0 }' /proc/interrupts"
-counters() {
-    guests_irqs=$(($(on_guest 0 "$a" "$sum_irqs") + $(on_guest "$1" "$b" "$sum_irqs")))
-    dom0_irqs=$(sh -c "$sum_irqs")
-    guest cpu >/tmp/cpu
-    if [ "$1" != 0 ]; then
-        dom0_irqs=$((dom0_irqs + $(onhost "$1" "$sum_irqs")))
-        onhost "$1" guest cpu >>/tmp/cpu
-    fi
-    eval "$(awk -v a="$a" -v b="$b" '
+# CPU nanoseconds of Dom0s, stubs and the guests $a and $b: `dom0 stub guests`.
+cpu() {
+    { guest cpu; [ "$1" = 0 ] || onhost "$1" guest cpu; } | awk -v a="$a" -v b="$b" '
         $1 == 0 { dom0 += $3 } $2 == "luthier-stub" { stub += $3 } $2 == a || $2 == b { guests += $3 }
-        END { printf "dom0_ns=%.0f stub_ns=%.0f guests_ns=%.0f", dom0, stub, guests }' /tmp/cpu)"
+        END { printf "%.0f %.0f %.0f", dom0, stub, guests }'
 }
 
-begin() {
-    counters "$1"
-    was="$dom0_ns $stub_ns $guests_ns $dom0_irqs $guests_irqs"
+# Interrupts of vifs in Dom0s and in the guests: `dom0 guests`.
+sum_irqs="awk '/vif/ { n += \$2 } END { print n + 0 }' /proc/interrupts"
+irqs() {
+    dom0=$(sh -c "$sum_irqs")
+    [ "$1" = 0 ] || dom0=$((dom0 + $(onhost "$1" "$sum_irqs")))
+    echo "$dom0 $(($(on_guest 0 "$a" "$sum_irqs") + $(on_guest "$1" "$b" "$sum_irqs")))"
 }
 
-# end HOST_OF_B RUN WORK UNIT: what the run cost since `begin`, also for each UNIT of WORK.
-end() {
-    counters "$1"
-    echo "$was $dom0_ns $stub_ns $guests_ns $dom0_irqs $guests_irqs" |
-        awk -v run="$2" -v work="$3" -v unit="$4" '{
-            printf "%s_dom0_cpu_ms %.1f\n%s_stub_cpu_ms %.1f\n%s_guests_cpu_ms %.1f\n", run, ($6 - $1) / 1e6,
-                run, ($7 - $2) / 1e6, run, ($8 - $3) / 1e6
+# during HOST_OF_B RUN COMMAND...: runs it, and adds what it cost to /tmp/cost-RUN. CPU time is read
+# last before it and first after it, as asking the guests costs Dom0's.
+during() {
+    of_b=$1 run=$2
+    shift 2
+    irqs_before=$(irqs "$of_b")
+    cpu_before=$(cpu "$of_b")
+    "$@"
+    echo "$cpu_before $(cpu "$of_b") $irqs_before $(irqs "$of_b")" >>"/tmp/cost-$run"
+}
+
+# costs RUN WORK UNIT: what it cost, also for each UNIT of WORK.
+costs() {
+    awk -v run="$1" -v work="$2" -v unit="$3" '
+        { ns["dom0"] += $4 - $1; ns["stub"] += $5 - $2; ns["guests"] += $6 - $3
+          irqs["dom0"] += $9 - $7; irqs["guests"] += $10 - $8 }
+        END {
+            for (who in ns) printf "%s_%s_cpu_ms %.1f\n", run, who, ns[who] / 1e6
             if (work > 0) {
-                printf "%s_dom0_us_%s %.3f\n", run, unit, ($6 - $1) / 1e3 / work
-                printf "%s_stub_us_%s %.3f\n", run, unit, ($7 - $2) / 1e3 / work
-                printf "%s_guests_us_%s %.3f\n", run, unit, ($8 - $3) / 1e3 / work
-                printf "%s_dom0_events_%s %.4f\n", run, unit, ($9 - $4) / work
-                printf "%s_guests_events_%s %.4f\n", run, unit, ($10 - $5) / work
+                for (who in ns) printf "%s_%s_us_%s %.3f\n", run, who, unit, ns[who] / 1e3 / work
+                for (who in irqs) printf "%s_%s_events_%s %.4f\n", run, who, unit, irqs[who] / work
             }
-        }'
+        }' "/tmp/cost-$1"
 }
 
-# tcp HOST_OF_B [-R]: kilobits a second that the receiver saw; retransmissions go to /tmp/retransmits.
+# tcp HOST_OF_B [-R]: kilobits a second that the receiver saw, into `kbit`; retransmissions go to
+# /tmp/retransmits.
 tcp() {
     on_guest "$1" "$b" 'iperf3 -s -1 -D; sleep 0.5'
-    on_guest 0 -t 60 "$a" "iperf3 -c $b_address -O 1 -t $SECONDS_TCP -f k ${2:-}" >/tmp/iperf 2>&1
+    during "$1" tcp on_guest 0 -t 60 "$a" "iperf3 -c $b_address -O 1 -t $SECONDS_TCP -f k ${2:-}" >/tmp/iperf 2>&1
     awk '/sender/ { print $(NF - 1) }' /tmp/iperf >>/tmp/retransmits
-    awk '/receiver/ { for (i = 1; i <= NF; i++) if ($i == "Kbits/sec") n = $(i - 1) } END { print n + 0 }' /tmp/iperf
+    kbit=$(awk '/receiver/ { for (i = 1; i <= NF; i++) if ($i == "Kbits/sec") n = $(i - 1) } END { print n + 0 }' /tmp/iperf)
+    [ "$kbit" != 0 ] || { cat /tmp/iperf >&2; return 1; }
 }
 
 # figures HOST_OF_B: one round of the guests $a and $b, `metric value` a line.
 figures() {
-    rm -f /tmp/retransmits
-    begin "$1"
-    there=$(tcp "$1")
-    back=$(tcp "$1" -R)
-    if [ "$there" = 0 ] || [ "$back" = 0 ]; then cat /tmp/iperf >&2; return 1; fi
+    rm -f /tmp/retransmits /tmp/cost-*
+    tcp "$1" && there=$kbit && tcp "$1" -R && back=$kbit || return 1
     echo "tcp_mbit $(awk -v a="$there" -v b="$back" 'BEGIN { print (a + b) / 2000 }')"
     echo "tcp_there_mbit $(awk -v a="$there" 'BEGIN { print a / 1000 }')"
     echo "tcp_back_mbit $(awk -v a="$back" 'BEGIN { print a / 1000 }')"
     echo "tcp_retransmits $(awk '{ n += $1 } END { print n + 0 }' /tmp/retransmits)"
     # The second before the measured ones is work too: taken as like the others.
-    end "$1" tcp "$(awk -v k="$((there + back))" -v s="$SECONDS_TCP" 'BEGIN { print k * (s + 1) / 8000 }')" mbyte
+    costs tcp "$(awk -v k="$((there + back))" -v s="$SECONDS_TCP" 'BEGIN { print k * (s + 1) / 8000 }')" mbyte
 
-    begin "$1"
     on_guest "$1" "$b" "guest udp-receive 5000 64 $SECONDS_UDP >/tmp/udp 2>&1 &"
-    on_guest 0 "$a" "guest udp-send $b_address:5000 64 $SECONDS_UDP $BURST" >/tmp/udp-sent
-    sleep 2
+    during "$1" udp64 on_guest 0 "$a" "guest udp-send $b_address:5000 64 $SECONDS_UDP $BURST" >/tmp/udp-sent
+    sleep 1
     udp=$(on_guest "$1" "$b" cat /tmp/udp)
     received=$(json_number "$udp" received)
     [ "${received:-0}" -gt 0 ] || { echo "udp: $udp" >&2; return 1; }
     echo "udp64_pps $(json_number "$udp" pps)"
     echo "udp64_lost_share $(json_number "$udp" lost | awk -v n="$received" '{ print $1 / ($1 + n) }')"
-    end "$1" udp64 "$received" packet
+    costs udp64 "$received" packet
 
-    begin "$1"
-    on_guest 0 "$a" "ping -c $PINGS -i 0.2 $b_address" >/tmp/ping
+    during "$1" rtt on_guest 0 "$a" "ping -c $PINGS -i 0.2 $b_address" >/tmp/ping
     sed -n 's/.*time=\([0-9.]*\) ms/\1/p' /tmp/ping | sort -n >/tmp/times
     [ "$(wc -l </tmp/times)" -ge $((PINGS / 2)) ] || { tail -n 3 /tmp/ping >&2; return 1; }
     echo "rtt_ms $(awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)] }' /tmp/times)"
-    end "$1" rtt 0 packet
+    costs rtt 0 packet
+
+    # What the host takes when nothing goes on, for as long as the others together.
+    during "$1" idle sleep $((SECONDS_TCP * 2 + SECONDS_UDP + PINGS / 5))
+    costs idle 0 packet
 }
 
 # sample SUBJECT HOST_OF_B: a round of it into the samples.
@@ -126,7 +130,7 @@ sample() {
     fi
     awk '/^(tcp|udp64|rtt)_dom0_cpu_ms/ { n += $2 } { print } END { print "dom0_cpu_ms", n }' /tmp/figures |
         sed "s/^/$case $1 /" >>/out/samples
-    echo "$case, round $round of $ROUNDS: $1: $(grep -E '^(tcp|udp64|rtt)_(mbit|retransmits|there_mbit|back_mbit|pps|lost_share|ms|dom0_cpu_ms|stub_cpu_ms) ' /tmp/figures | tr '\n' ' ')"
+    echo "$case, round $round of $ROUNDS: $1: $(grep -E '^(tcp|udp64|rtt)_(mbit|retransmits|there_mbit|back_mbit|pps|lost_share|ms|dom0_cpu_ms|stub_cpu_ms) |idle_dom0' /tmp/figures | tr '\n' ' ')"
     [ "$1" != luthier ] || luthier net stats --json >"/out/stats-$case-$round.json" 2>/dev/null
 }
 
