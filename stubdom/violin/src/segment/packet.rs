@@ -150,7 +150,10 @@ impl Packet {
             FRAGMENT => {
                 len = 8;
                 let part = u16::from_be_bytes([extension[2], extension[3]]);
-                self.fragment = fragment(part >> 3, part & 1 != 0);
+                // A second one can not make the packet whole again.
+                if self.fragment == Fragment::Whole {
+                    self.fragment = fragment(part >> 3, part & 1 != 0);
+                }
             }
             ROUTING => self.routed = true,
             _ => {}

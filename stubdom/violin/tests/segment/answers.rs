@@ -169,6 +169,14 @@ fn a_head_that_says_too_little_is_not_answered() {
 }
 
 #[test]
+fn what_is_behind_the_packet_is_not_quoted() {
+    let packet = V4.frame(UDP, &[1; 80]);
+    let padded = [&packet[..], &[0xee; 40]].concat();
+    let answer = answer(&padded, 68).unwrap();
+    assert_eq!(answer[V4.ip() + 28..], packet[V4.ip()..]);
+}
+
+#[test]
 fn no_answer_where_there_is_no_room_for_it() {
     let frame = large(&V6);
     let len = answer(&frame, MTU).unwrap().len();

@@ -74,6 +74,26 @@ fn lies_of_ipv6_are_refused() {
     }
     let mut many = Around { options: 8, ..V6 }.frame(TCP, &tcp(1, ACK, 0, &PAYLOAD));
     assert_eq!(both(&mut many, true), Some(Extensions));
+    let mut cut = Around { options: 1, ..V6 }.frame(TCP, &[0; 40]);
+    cut[V6.ip() + 41] = 3;
+    assert_eq!(both(&mut cut[..V6.ip() + 60], true), Some(BadPacket::Cut));
+}
+
+#[test]
+fn a_second_fragment_header_makes_no_fragment_whole() {
+    // The first of several, and a later one, in front of another header that says "all of it".
+    for part in [1, 8] {
+        let changes = [(6, 44), (40, 44), (43, part), (48, TCP), (49, 0), (50, 0), (51, 0)];
+        let mut frame = changed(&V6, &changes);
+        assert_eq!(both(&mut frame, true), Some(BadPacket::Fragment));
+    }
+    // What is behind a later one's header is no header, even if it looks like a long one.
+    let mut frame = changed(&V6, &[(6, 44), (40, 60), (43, 8), (49, 255)]);
+    assert_eq!(both(&mut frame, true), Some(BadPacket::Fragment));
+    // One alone that says so is taken.
+    let mut whole = V6.frame(TCP, &[&[TCP, 0, 0, 0, 0, 0, 0, 1], &tcp(1, ACK, 0, &PAYLOAD)[..]].concat());
+    whole[V6.ip() + 6] = 44;
+    assert_eq!(both(&mut whole, true), None);
 }
 
 #[test]
@@ -97,6 +117,10 @@ fn lies_of_tcp_are_refused() {
     for flag in [0x02, 0x04, 0x20] {
         assert_eq!(refusal(&frame(13, ACK | flag), false), Some(NotSegmentable::Flags));
     }
+    for len in 0..20 {
+        let mut cut = V4.frame(TCP, &tcp(1, ACK, 0, &[])[..len]);
+        assert_eq!(complete_checksum(&mut cut), Err(BadPacket::Length), "{len} octets");
+    }
     let mut padded = frame(0, 0);
     padded.push(0);
     assert_eq!(refusal(&padded, false), length, "octets behind the packet");
@@ -110,6 +134,9 @@ fn lies_of_udp_are_refused() {
         assert_eq!(result, if there == 0 { Ok(()) } else { Err(BadPacket::Length) }, "{len}");
     }
     assert_eq!(complete_checksum(&mut V4.frame(UDP, &[0; 7])), Err(BadPacket::Length));
+    let mut longer = V4.frame(UDP, &udp(8, &[]));
+    longer[V4.ip() + 3] += 1;
+    assert_eq!(complete_checksum(&mut longer), Err(BadPacket::Length), "a packet longer than the frame");
 }
 
 #[test]
