@@ -140,6 +140,18 @@ fn who_leaves_is_gone_at_once_and_stays_gone() {
 }
 
 #[test]
+fn two_that_left_and_came_back_through_others_meet_again() {
+    let mut world = settled(8);
+    world.with(3, MeshNode::leave);
+    world.with(6, MeshNode::leave);
+    world.run(2_000);
+    world.with(3, |node, now_ms| node.join(now_ms, 1));
+    world.with(6, |node, now_ms| node.join(now_ms, 2));
+    assert!(world.run_until(5_000, 100, converges));
+    sane(&world);
+}
+
+#[test]
 fn who_crashes_has_failed_after_three_heartbeats_and_a_half() {
     let mut world = settled(5);
     world.crash(4);

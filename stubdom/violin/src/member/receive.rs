@@ -151,9 +151,10 @@ impl Membership {
                 }
                 continue;
             };
-            if matches!(entry.state, State::Calling | State::Failed) {
+            if entry.state != State::Up {
                 entry.member.at = hint.at;
-                // Someone sees it: don't wait for long.
+                // Someone sees it: don't wait for long. Who left may be back; if not, calling it
+                // does no harm, as only something newer than its goodbye counts.
                 self.call_by(id, self.clock.saturating_add(self.config.heartbeat_ms));
             }
         }

@@ -173,16 +173,14 @@ impl Membership {
                 Some(Kind::Heartbeat)
             }
             State::Up => None,
-            State::Left if !entry.seed => {
-                if clock.saturating_sub(entry.since) >= config.tombstone_ms {
-                    self.entries.remove(&id);
-                }
+            State::Left if !entry.seed && clock.saturating_sub(entry.since) >= config.tombstone_ms => {
+                self.entries.remove(&id);
                 None
             }
             State::Left => {
-                // It may come back, and may know nobody.
+                // A seed, or one that somebody sees: it may be back.
                 entry.retry_at = clock.saturating_add(config.probe_max_ms);
-                Some(Kind::Announce { list: true })
+                Some(Kind::Announce { list: entry.seed })
             }
             State::Calling | State::Failed => {
                 if !entry.seed && clock.saturating_sub(entry.since) > config.forget_ms {
