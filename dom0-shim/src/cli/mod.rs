@@ -47,6 +47,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// How two hosts are connected.
+const NET_HELP: &str = "Between hosts, on each of them:
+  /etc/luthier/stub.cfg   vif = ['bridge=xenbr0']         the stub's uplink
+  /etc/luthier/net.toml   address = \"10.0.0.11/24\"      its own address there
+  luthier down && luthier up
+  luthier net create blue --id 7                          the same number on all hosts
+  luthier net key                                         prints the line for the other hosts
+  luthier net join 10.0.0.12 --key KEY                    what another host printed
+  luthier net peers                                       who was reached
+`luthier check` says what is missing.";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -103,7 +114,7 @@ pub enum Command {
     ///
     /// or by `luthier attach GUEST --net NAME`. Networks of one number on hosts that have joined
     /// each other are one network; what goes between hosts is encrypted.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, after_help = NET_HELP)]
     Net {
         /// What to do
         #[command(subcommand)]
