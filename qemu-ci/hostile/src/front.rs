@@ -1,5 +1,6 @@
 //! A netfront: enough of one to behave well, and every means not to.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use core::time::Duration;
 
 use xen::event::Port;
 use xen::grant::Access;
-use xen::hostile::Page;
+use xen::hostile::{GTF_PERMIT_ACCESS, Page};
 use xen::page::PagePool;
 use xen::ring::FrontRing;
 use xen::time::{self, now};
@@ -42,13 +43,36 @@ impl fmt::Display for Counts {
     }
 }
 
+/// Everything that is granted, once and for good: each front end uses the same pages.
+pub(crate) struct Pages {
+    tx: Page,
+    rx: Page,
+    data: Vec<Page>,
+    buffers: Vec<Page>,
+}
+
+impl Pages {
+    pub(crate) fn new(vif: &Vif, pool: &'static PagePool) -> Result<&'static Pages> {
+        let page = || -> Result<Page> {
+            let page = pool.take_zeroed().ok_or("no page is left")?;
+            Page::new(page, vif.dom, Access::ReadWrite).map_err(|e| format!("{e}"))
+        };
+        Ok(Box::leak(Box::new(Pages {
+            tx: page()?,
+            rx: page()?,
+            data: (0..TX_PAGES).map(|_| page()).collect::<Result<_>>()?,
+            buffers: (0..FrontRing::<&Page, RX_SLOT>::SIZE).map(|_| page()).collect::<Result<_>>()?,
+        })))
+    }
+}
+
 pub(crate) struct Front {
-    pub(crate) tx: FrontRing<Page, TX_SLOT>,
-    pub(crate) rx: FrontRing<Page, RX_SLOT>,
+    pub(crate) tx: FrontRing<&'static Page, TX_SLOT>,
+    pub(crate) rx: FrontRing<&'static Page, RX_SLOT>,
     pub(crate) port: Port,
-    pub(crate) data: Vec<Page>,
+    pub(crate) data: &'static [Page],
     /// Pages for received frames; a request's id is the index of its page.
-    pub(crate) buffers: Vec<Page>,
+    pub(crate) buffers: &'static [Page],
     pub(crate) counts: Counts,
     /// Whether leftovers in responses and pages are looked for.
     pub(crate) strict: bool,
@@ -57,18 +81,18 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Rings, pages and a port, of which xenstore does not know yet.
-    pub(crate) fn new(vif: &Vif, pool: &'static PagePool) -> Result<Front> {
-        let page = || -> Result<Page> {
-            let page = pool.take_zeroed().ok_or("no page is left")?;
-            Page::new(page, vif.dom, Access::ReadWrite).map_err(|e| format!("{e}"))
-        };
+    /// Empty rings and a port, of which xenstore does not know yet. What an earlier front end did
+    /// to the pages' grants is undone.
+    pub(crate) fn new(vif: &Vif, pages: &'static Pages) -> Result<Front> {
+        let Pages { tx, rx, data, buffers } = pages;
+        let all = [tx, rx].into_iter().chain(data).chain(buffers);
+        all.for_each(|page| page.set_flags(GTF_PERMIT_ACCESS));
         Ok(Front {
-            tx: FrontRing::new(page()?),
-            rx: FrontRing::new(page()?),
+            tx: FrontRing::new(tx),
+            rx: FrontRing::new(rx),
             port: Port::alloc_unbound(vif.dom).map_err(|e| format!("{e}"))?,
-            data: (0..TX_PAGES).map(|_| page()).collect::<Result<_>>()?,
-            buffers: (0..FrontRing::<Page, RX_SLOT>::SIZE).map(|_| page()).collect::<Result<_>>()?,
+            data,
+            buffers,
             counts: Counts::default(),
             strict: false,
             extra: false,
@@ -76,12 +100,12 @@ impl Front {
     }
 
     /// Connects as a good front end does.
-    pub(crate) async fn connect(vif: &Vif, pool: &'static PagePool) -> Result<Front> {
+    pub(crate) async fn connect(vif: &Vif, pages: &'static Pages) -> Result<Front> {
         let found = vif.await_backend(&[state::INIT_WAIT], Duration::from_secs(20)).await;
         if found != state::INIT_WAIT {
             return Err(format!("the back end is in state {found}, not in 2 (InitWait)"));
         }
-        let front = Front::new(vif, pool)?;
+        let front = Front::new(vif, pages)?;
         front.tell(vif).await?;
         vif.set_state(state::CONNECTED).await?;
         match vif.await_backend(&[state::CONNECTED], Duration::from_secs(10)).await {
@@ -218,7 +242,7 @@ impl Front {
             let listen = self.port.listen();
             let _ = self.tx.ask_for_event(0);
             self.reap(true, |_| {})?;
-            if self.tx.free() == FrontRing::<Page, TX_SLOT>::SIZE {
+            if self.tx.free() == FrontRing::<&Page, TX_SLOT>::SIZE {
                 return Ok(true);
             }
             if start.elapsed() > limit {

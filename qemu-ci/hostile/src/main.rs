@@ -4,7 +4,7 @@
 //!
 //! | word | what for |
 //! | --- | --- |
-//! | `attack=NAME` | what it does: see [`attack`]; `none` behaves well |
+//! | `attack=NAME,NAME` | what it does, in this order: see [`attack`]; `none` behaves well |
 //! | `me=10.1.0.9` | its address, which it answers no ARP for |
 //! | `peer=10.1.0.1` | whom it talks to when it behaves well |
 //! | `victim=MAC` | whose address it claims |
@@ -12,8 +12,9 @@
 //! | `count=100000` | how often what is counted is done |
 //! | `stay` | it does not power off at its end |
 //!
-//! It prints `hostile: ...` lines on its console; the last is
-//! `hostile: attack NAME: done, state of backend N, ...` (N as in `io/xenbus.h`; 0: no such node).
+//! It prints `hostile: ...` lines on its console, for each attack
+//! `hostile: attack NAME: done, state of backend N, ...` (N as in `io/xenbus.h`; 0: no such node)
+//! or `could not be played`, and last `hostile: the end`.
 //! It judges only what it alone can see, as `hostile: LEAK: ...`: what must never appear.
 //!
 //! Not part of Luthier, and never on a host outside the tests.
@@ -31,6 +32,7 @@ mod front;
 mod settings;
 mod vif;
 
+use alloc::string::String;
 use core::time::Duration;
 
 use boot::BootInfo;
@@ -45,7 +47,7 @@ use settings::Settings;
 boot::entry!(main);
 
 /// Everything fallible says in words what went wrong: nobody but the tests reads it.
-type Result<T> = core::result::Result<T, alloc::string::String>;
+type Result<T> = core::result::Result<T, String>;
 
 fn main(boot: &'static BootInfo) -> ! {
     let pool = match claim::all(boot) {
@@ -69,21 +71,32 @@ fn main(boot: &'static BootInfo) -> ! {
 }
 
 async fn play(settings: Settings, store: &'static Xenstore, pool: &'static PagePool) {
-    let name = settings.attack;
-    xen::println!("hostile: attack {name}: begins");
-    let outcome = async {
+    let begin = async {
         let vif = vif::Vif::find(store).await?;
-        let told = attack::run(&settings, &vif, pool).await?;
-        // What the back end makes of it may take it a moment.
-        time::sleep(Duration::from_millis(500)).await;
-        Ok::<_, alloc::string::String>((vif.backend_state().await, told))
+        let pages = front::Pages::new(&vif, pool)?;
+        Ok::<_, String>((vif, pages))
     };
-    match outcome.await {
-        Ok((state, told)) => {
-            xen::println!("hostile: attack {name}: done, state of backend {state}, {told}")
+    match begin.await {
+        Ok((vif, pages)) => {
+            for (i, name) in settings.attacks.split(',').enumerate() {
+                xen::println!("hostile: attack {name}: begins");
+                if i > 0 && !vif.begin_again().await.unwrap_or(false) {
+                    xen::println!("hostile: no way back to InitWait before {name}");
+                }
+                match attack::run(name, &settings, &vif, pages).await {
+                    Ok(told) => {
+                        // What the back end makes of it may take it a moment.
+                        time::sleep(Duration::from_millis(500)).await;
+                        let state = vif.backend_state().await;
+                        xen::println!("hostile: attack {name}: done, state of backend {state}, {told}");
+                    }
+                    Err(why) => xen::println!("hostile: attack {name}: could not be played: {why}"),
+                }
+            }
         }
-        Err(why) => xen::println!("hostile: attack {name}: could not be played: {why}"),
+        Err(why) => xen::println!("hostile: {why}"),
     }
+    xen::println!("hostile: the end");
     if settings.stay {
         core::future::pending::<()>().await;
     }

@@ -5,7 +5,7 @@ use crate::frame::Mac;
 /// What the guest was told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    pub(crate) attack: &'static str,
+    pub(crate) attacks: &'static str,
     pub(crate) me: [u8; 4],
     pub(crate) peer: [u8; 4],
     pub(crate) victim: Mac,
@@ -18,7 +18,7 @@ impl Settings {
     /// Reads them; words that it does not know, or can't read, change nothing.
     pub(crate) fn parse(command_line: &'static str) -> Settings {
         let mut settings = Settings {
-            attack: "none",
+            attacks: "none",
             me: [10, 1, 0, 9],
             peer: [10, 1, 0, 1],
             victim: [0x00, 0x16, 0x3e, 0, 0, 1],
@@ -29,7 +29,7 @@ impl Settings {
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             match key {
-                "attack" => settings.attack = value,
+                "attack" => settings.attacks = value,
                 "me" => settings.me = numbers(value, '.', 10).unwrap_or(settings.me),
                 "peer" => settings.peer = numbers(value, '.', 10).unwrap_or(settings.peer),
                 "victim" => settings.victim = numbers(value, ':', 16).unwrap_or(settings.victim),

@@ -79,6 +79,6 @@ impl Vif {
         self.set_state(state::CLOSED).await?;
         self.await_backend(&[state::CLOSED], Duration::from_secs(1)).await;
         self.set_state(state::INITIALISING).await?;
-        Ok(self.await_backend(&[state::INIT_WAIT], Duration::from_secs(2)).await == state::INIT_WAIT)
+        Ok(self.await_backend(&[state::INIT_WAIT], Duration::from_secs(5)).await == state::INIT_WAIT)
     }
 }

@@ -76,7 +76,7 @@ impl Page {
     }
 }
 
-impl RingPage for Page {
+impl RingPage for &'static Page {
     fn first(&self) -> *mut u8 {
         self.0.as_ptr()
     }

@@ -94,7 +94,7 @@ async fn revoke(attack: &Attack<'_>, front: &mut Front) -> Result<()> {
         }
         front.kick();
         for flags in [0, GTF_PERMIT_ACCESS].repeat(50) {
-            front.data.iter().chain(&front.buffers).for_each(|page| page.set_flags(flags));
+            front.data.iter().chain(front.buffers).for_each(|page| page.set_flags(flags));
         }
         front.settle(Duration::from_millis(100)).await?;
     }

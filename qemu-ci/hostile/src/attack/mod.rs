@@ -31,11 +31,10 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use xen::page::PagePool;
 use xen::time::{Instant, now};
 
 use crate::Result;
-use crate::front::Front;
+use crate::front::{Front, Pages};
 use crate::settings::Settings;
 use crate::vif::Vif;
 
@@ -43,13 +42,13 @@ use crate::vif::Vif;
 struct Attack<'a> {
     settings: &'a Settings,
     vif: &'a Vif,
-    pool: &'static PagePool,
+    pages: &'static Pages,
     begin: Instant,
 }
 
 impl Attack<'_> {
     async fn connect(&self) -> Result<Front> {
-        Front::connect(self.vif, self.pool).await
+        Front::connect(self.vif, self.pages).await
     }
 
     /// Whether an attack without an end goes on.
@@ -58,10 +57,10 @@ impl Attack<'_> {
     }
 }
 
-/// Plays the attack that the settings name; what there is to say of it at the end.
-pub(crate) async fn run(settings: &Settings, vif: &Vif, pool: &'static PagePool) -> Result<String> {
-    let attack = Attack { settings, vif, pool, begin: now() };
-    match settings.attack {
+/// Plays an attack; what there is to say of it at the end.
+pub(crate) async fn run(name: &str, settings: &Settings, vif: &Vif, pages: &'static Pages) -> Result<String> {
+    let attack = Attack { settings, vif, pages, begin: now() };
+    match name {
         "none" => traffic::none(&attack).await,
         "padding" => traffic::padding(&attack).await,
         "no-rx" => traffic::no_rx(&attack, 0).await,

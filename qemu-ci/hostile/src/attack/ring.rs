@@ -92,9 +92,13 @@ pub(super) async fn index(attack: &Attack<'_>, how: &str) -> Result<String> {
         }
         _ => return Err(format!("there is no attack ring-index-{how}")),
     }
-    // A frame to ourselves and a kick: whatever looks at either ring now does.
-    for _ in 0..20 {
+    // Whoever looks at either ring now does: a kick, and somebody's answer to us.
+    let ask = frame::arp_request(attack.vif.mac, attack.settings.me, attack.settings.peer);
+    for index in 0..20 {
         front.kick();
+        if how.starts_with("rx-") {
+            front.send_frame(index, &ask);
+        }
         time::sleep(Duration::from_millis(20)).await;
     }
     Ok(front.told())

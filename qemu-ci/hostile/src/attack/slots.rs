@@ -145,7 +145,7 @@ fn sizes(front: &Front) -> Vec<Vec<TxSlot>> {
 fn whole(front: &Front, total: u16, flags: u16, gso: Option<(u16, u8)>) -> Vec<TxSlot> {
     let mut slots = Vec::new();
     let mut left = total;
-    for page in &front.data {
+    for page in front.data {
         let size = left.min(4096);
         left -= size;
         let mut flags = if left > 0 { flags | MORE } else { flags };

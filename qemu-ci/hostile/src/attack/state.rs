@@ -37,7 +37,7 @@ pub(super) async fn disconnect(attack: &Attack<'_>) -> Result<String> {
     }
     let told = front.told();
     let again = match attack.vif.begin_again().await? {
-        true => match Front::connect(attack.vif, attack.pool).await {
+        true => match Front::connect(attack.vif, attack.pages).await {
             Ok(mut front) => {
                 front.send_frame(0, &good);
                 front.settle(Duration::from_secs(1)).await?

@@ -29,10 +29,15 @@ pub(super) async fn malformed(attack: &Attack<'_>) -> Result<String> {
         ("foreign", b"1"),
     ];
     let (mut played, mut stuck) = (0, 0);
-    let mut front = Front::new(vif, attack.pool)?;
-    for node in
-        ["tx-ring-ref", "rx-ring-ref", "event-channel", "request-rx-copy", "multi-queue-num-queues", "feature-sg"]
-    {
+    let mut front = Front::new(vif, attack.pages)?;
+    for node in [
+        "tx-ring-ref",
+        "rx-ring-ref",
+        "event-channel",
+        "request-rx-copy",
+        "multi-queue-num-queues",
+        "feature-sg",
+    ] {
         for (what, value) in &values {
             if !one(attack, &mut front, node, value, &mut played).await? {
                 stuck += 1;
@@ -46,7 +51,7 @@ pub(super) async fn malformed(attack: &Attack<'_>) -> Result<String> {
         stuck += 1;
     }
     let refused = vif.write("tx-ring-ref", vec![b'1'; 4000]).await.is_err();
-    let again = Front::connect(vif, attack.pool).await.is_ok();
+    let again = Front::connect(vif, attack.pages).await.is_ok();
     Ok(format!("played {played}, stuck {stuck}, 4000 octets refused {refused}, reconnected {again}"))
 }
 
