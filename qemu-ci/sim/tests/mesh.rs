@@ -142,12 +142,20 @@ fn who_leaves_is_gone_at_once_and_stays_gone() {
 #[test]
 fn two_that_left_and_came_back_through_others_meet_again() {
     let mut world = settled(8);
-    world.with(3, MeshNode::leave);
     world.with(6, MeshNode::leave);
     world.run(2_000);
-    world.with(3, |node, now_ms| node.join(now_ms, 1));
-    world.with(6, |node, now_ms| node.join(now_ms, 2));
-    assert!(world.run_until(5_000, 100, converges));
+    world.with(3, MeshNode::leave);
+    world.run(2_000);
+    world.with(6, |node, now_ms| node.join(now_ms, 1));
+    world.run(2_000);
+    // Now each knows of the other that it has left. They don't hear each other at first, only of
+    // each other.
+    world.network.cut(3, 6);
+    world.network.cut(6, 3);
+    world.with(3, |node, now_ms| node.join(now_ms, 2));
+    world.run(1_000);
+    world.network.heal();
+    assert!(world.run_until(30_000, 100, converges));
     sane(&world);
 }
 
