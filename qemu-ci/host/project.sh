@@ -36,7 +36,9 @@ build_project() {
     build_static -p guest || not_built "the lab's guest"
     [ "$bare" = no ] || return 0
     build_static -p dom0-shim -p privcmd --bins --example grants --example measure --example meddle || not_built dom0-shim
-    quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
+    # Emulation is slow at vector code: plain code seals four times as fast there.
+    RUSTFLAGS='--cfg chacha20_backend="soft" --cfg poly1305_backend="soft"' \
+        quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
         not_built "the stub domain"
 }
 

@@ -201,20 +201,14 @@ impl Vif<'_> {
                     net.state.borrow_mut().disconnect(index);
                     if !gone {
                         self.write("state", xenbus::State::Closed.value()).await?;
-                        self.until_gone(task).await;
+                        // A driver domain tidies up after itself: the toolstack waits for that.
+                        net.store.rm(&self.dir).await?;
                     }
                     return Ok(());
                 }
             };
             ours = to;
             self.write("state", to.value()).await?;
-        }
-    }
-
-    /// Waits until the toolstack has removed the directory, or says that the vif is wanted again.
-    async fn until_gone(&self, task: &Task) {
-        while self.ours("online").await.as_deref() == Some("0") {
-            task.look.wait().await;
         }
     }
 

@@ -81,7 +81,8 @@ impl State {
                 Some((room.len(), checksum))
             });
         };
-        let longest = usize::from(mtu) + violin::frame::HEADER_LEN;
+        // Each goes into one page of ours.
+        let longest = (usize::from(mtu) + violin::frame::HEADER_LEN).min(4096);
         let mut segments = Segments::new(octets, size, v6, longest).map_err(|_| DropReason::Unsupported)?;
         for _ in 0..segments.count() {
             put(&mut |page| {

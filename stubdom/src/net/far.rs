@@ -183,8 +183,8 @@ impl Far {
         self.underlay.flush();
     }
 
-    /// Takes what peers sent, and puts frames into the queues of local ports. Returns whether
-    /// anything came.
+    /// Takes what peers sent, and puts frames into the queues of local ports. Returns how
+    /// many datagrams came.
     pub(super) fn receive(
         &mut self,
         hub: &mut Hub,
@@ -193,9 +193,11 @@ impl Far {
         pool: &'static PagePool,
         now_ms: u64,
         seen: &mut dyn FnMut(SwitchId, NetworkId, &[u8]),
-    ) -> bool {
+    ) -> usize {
         let Self { underlay, sessions, members, .. } = self;
+        let mut came = 0;
         underlay.poll(now_ms, |from, datagram| {
+            came += 1;
             match sessions.open(now_ms, SocketAddr::V4(from), datagram) {
                 Opened::Frame { peer, network, flags, payload, .. } => {
                     if let Some(switch) = sessions.switch(peer) {
@@ -244,7 +246,8 @@ impl Far {
                 | Opened::Answer { .. }
                 | Opened::Dropped(_) => {}
             }
-        })
+        });
+        came
     }
 
     /// Says what is to be said to peers, and acts upon who came and went.

@@ -23,14 +23,29 @@ use super::{Net, now_ms};
 /// How often is looked for frames that have waited too long, while there are any.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Frames of a turn from which on it is a busy one.
+const BUSY: usize = 4;
+/// How long a rest is, in times of the turn before it, and at most.
+const REST: u32 = 2;
+const LONGEST_REST: Duration = Duration::from_millis(5);
+
 /// Runs the data path for ever.
+///
+/// After a busy turn it rests, deaf to notifications, for a time in proportion to the turn's own,
+/// so that the next turn has more to do at once: a wake-up costs as much as many frames, here and in
+/// the guests. Who sends one frame and waits for its answer is never kept waiting by that.
 pub(super) async fn run(net: Rc<Net>) {
     loop {
+        let began = xen::time::now();
         let came = net.state.borrow_mut().turn(net.pool);
         if net.state.borrow().captures.waits() {
             net.captured.signal(());
         }
-        if came {
+        if came >= BUSY {
+            sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
+            continue;
+        }
+        if came > 0 {
             // More may have come meanwhile; others want their turn too.
             yield_now().await;
             continue;
@@ -39,6 +54,7 @@ pub(super) async fn run(net: Rc<Net>) {
         if net.state.borrow_mut().hub.ask_for_events() {
             continue;
         }
+        net.state.borrow_mut().hub.settle();
         let due = net.state.borrow().due_in();
         let event = poll_fn(|cx| {
             let hub = net.state.borrow_mut().hub.poll_event(cx);
@@ -86,8 +102,8 @@ impl State {
         waits.then_some(TICK).into_iter().chain(due).min()
     }
 
-    /// One turn. Returns whether anything came.
-    fn turn(&mut self, pool: &'static PagePool) -> bool {
+    /// One turn. Returns how many frames came.
+    fn turn(&mut self, pool: &'static PagePool) -> usize {
         let now = now_ms();
         let mut arrived = heapless::Vec::<Arrived, TURN>::new();
         self.hub.collect(HEADER_LEN_MAX as u16, now, &mut arrived);
@@ -95,9 +111,9 @@ impl State {
             self.forward(pool, now, *frame);
         }
         let Self { hub, switch, devices, far, device_of, staging, captures, .. } = self;
-        let mut came = !arrived.is_empty();
+        let mut came = arrived.len();
         if let Some(far) = far {
-            came |= far.receive(hub, switch, device_of, pool, now, &mut |switch, network, frame| {
+            came += far.receive(hub, switch, device_of, pool, now, &mut |switch, network, frame| {
                 captures.add(network, Direction::FromPeer, switch.0, frame, frame.len());
             });
         }

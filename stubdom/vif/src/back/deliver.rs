@@ -39,7 +39,7 @@ impl Hub {
                 return;
             }
             // The statuses are gone through when the frames are not borrowed any more.
-            self.settle(on);
+            self.conclude(on);
             if !full {
                 return;
             }
@@ -124,7 +124,7 @@ impl Hub {
     }
 
     /// Answers receivers and senders.
-    fn settle(&mut self, on: &mut impl FnMut(u16, Outcome)) {
+    fn conclude(&mut self, on: &mut impl FnMut(u16, Outcome)) {
         let mut all = core::mem::take(&mut self.pending);
         for Pending { port, frame: place, copies, slots } in all.drain(..) {
             let outcome = match copies {

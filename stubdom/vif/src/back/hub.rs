@@ -332,6 +332,13 @@ impl Hub {
         }
     }
 
+    /// Notifies guests of what they sent, those who wait for that: before a rest.
+    pub fn settle(&mut self) {
+        for port in self.members.iter_mut().filter_map(|m| m.port.as_mut()) {
+            port.settle();
+        }
+    }
+
     /// Asks all front ends for events. Returns whether there is something to do already.
     pub fn ask_for_events(&mut self) -> bool {
         let mut busy = false;

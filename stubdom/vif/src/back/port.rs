@@ -63,12 +63,17 @@ impl From<BadIndex> for Broken {
     }
 }
 
+/// Slots that are answered before a guest is notified though there is more to do: a quarter.
+const TX_NOTIFY_SLOTS: u32 = 64;
+
 /// The rings, as they are used. Generic, so that tests have them without Xen.
 pub struct Rings<P> {
     tx: BackRing<P, TX_SLOT>,
     rx: BackRing<P, RX_SLOT>,
     /// Slots of frames that were taken and not yet answered.
     open: u32,
+    /// Slots that were answered since somebody asked.
+    answered: u32,
 }
 
 /// Which end of the front end is to be notified.
@@ -86,7 +91,7 @@ impl<P: RingPage> Rings<P> {
     /// # Errors
     /// [`BadIndex`].
     pub fn attach(tx: P, rx: P) -> Result<Self, BadIndex> {
-        Ok(Self { tx: BackRing::attach(tx)?, rx: BackRing::attach(rx)?, open: 0 })
+        Ok(Self { tx: BackRing::attach(tx)?, rx: BackRing::attach(rx)?, open: 0, answered: 0 })
     }
 
     /// The next frame that the guest sends.
@@ -111,7 +116,14 @@ impl<P: RingPage> Rings<P> {
         for _ in 0..frame.extras {
             self.tx.respond(TxResponse { id: 0, status: netif::NETIF_RSP_NULL }.to_slot());
         }
-        self.open = self.open.saturating_sub(frame.fragments.len() as u32 + u32::from(frame.extras));
+        let slots = frame.fragments.len() as u32 + u32::from(frame.extras);
+        self.open = self.open.saturating_sub(slots);
+        self.answered += slots;
+    }
+
+    /// Slots that were answered since the last call.
+    pub fn take_answered(&mut self) -> u32 {
+        core::mem::take(&mut self.answered)
     }
 
     /// Slots not answered yet.
@@ -173,6 +185,10 @@ pub struct Port {
     pub takes: Takes,
     /// Notifications sent.
     pub notified: u64,
+    /// The guest wants to be notified of what it sent, and has not been yet.
+    tx_due: bool,
+    /// Slots answered since it was.
+    tx_answered: u32,
     tx_event: event::Port,
     /// `None`: the same.
     rx_event: Option<event::Port>,
@@ -191,7 +207,16 @@ impl Port {
             Channels::Common(port) => (bind(port)?, None),
             Channels::Split { tx, rx } => (bind(tx)?, Some(bind(rx)?)),
         };
-        Ok(Self { rings, dom, takes: nodes.takes, notified: 0, tx_event, rx_event })
+        Ok(Self {
+            rings,
+            dom,
+            takes: nodes.takes,
+            notified: 0,
+            tx_due: false,
+            tx_answered: 0,
+            tx_event,
+            rx_event,
+        })
     }
 
     /// Ready when the guest has notified since the last time.
@@ -202,13 +227,30 @@ impl Port {
         if tx.is_ready() || rx.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Makes all answers visible and notifies as far as the guest asked for it.
+    /// Makes all answers visible, and notifies the guest of what it received if it asked for that.
+    ///
+    /// Of what it sent it is notified later, by [`Port::settle`], or when a quarter of its ring was
+    /// answered: front ends look for answers whenever they send, and an interrupt of its own for
+    /// each turn costs a guest more than its frames do.
     pub fn flush(&mut self) {
         let notify = self.rings.publish();
-        let (tx, rx) = match self.rx_event {
-            Some(_) => (notify.tx, notify.rx),
-            None => (notify.tx || notify.rx, false),
-        };
+        self.tx_answered += self.rings.take_answered();
+        self.tx_due |= notify.tx;
+        let tx =
+            self.tx_due && (self.tx_answered >= TX_NOTIFY_SLOTS || (notify.rx && self.rx_event.is_none()));
+        self.notify(tx, notify.rx);
+    }
+
+    /// Notifies the guest of what it sent, if it waits for that: before a rest.
+    pub fn settle(&mut self) {
+        self.notify(self.tx_due, false);
+    }
+
+    fn notify(&mut self, tx: bool, rx: bool) {
+        if tx {
+            (self.tx_due, self.tx_answered) = (false, 0);
+        }
+        let (tx, rx) = if self.rx_event.is_some() { (tx, rx) } else { (tx || rx, false) };
         for (event, wanted) in [(Some(&self.tx_event), tx), (self.rx_event.as_ref(), rx)] {
             if let (Some(event), true) = (event, wanted) {
                 self.notified += 1;
