@@ -53,9 +53,9 @@ begin_vxlan() {
 # A network of the stubs; between two hosts sealed, each stub with an uplink on xenbr0.
 begin_luthier() {
     command -v luthier >/dev/null || { echo "it is not installed"; return 1; }
+    [ "$1" = 0 ] && uplink= || uplink=--uplink
     for host in $(seq 0 "$1"); do
-        on_host $host "luthier status >/dev/null 2>&1 || start-luthier --uplink" &&
-            on_host $host "luthier net list | grep -q '^bench ' || luthier net create bench --id 7" || return 1
+        on_host $host "start-luthier $uplink && luthier net create bench --id 7" || return 1
     done
     if [ "$1" != 0 ]; then
         introduce 0 "$1" && introduce "$1" 0 && await_peers 0 && await_peers "$1" || return 1

@@ -52,11 +52,12 @@ network_words() {
 
 # Starts host $1; its script output goes to this function's stdout.
 start_host() {
-    local host=$1 boot=$LAB_CACHE/$xen/boot
+    local host=$1 boot=$LAB_CACHE/$xen/boot accel=multi clock=()
+    [ "$steady" = no ] || { accel=single clock=(-icount "shift=${LUTHIER_LAB_SHIFT:-2},sleep=${LUTHIER_LAB_SLEEP:-off}"); }
     # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
     # shellcheck disable=SC2046 # words
-    exec setpriv --pdeathsig KILL "${QEMU[@]}" ${LUTHIER_LAB_QEMU_ARGS:-} \
-        -machine q35 -cpu "$LAB_CPU" -accel tcg,thread=multi -smp "$cpus" -m "$mem" \
+    exec setpriv --pdeathsig KILL "${QEMU[@]}" ${LUTHIER_LAB_QEMU_ARGS:-} ${clock[@]+"${clock[@]}"} \
+        -machine q35 -cpu "$LAB_CPU" -accel "tcg,thread=$accel" -smp "$cpus" -m "$mem" \
         -kernel "$boot/xen" \
         -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
         -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$xen $dom0_words,$run_dir/initrd" \
