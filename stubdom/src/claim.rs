@@ -11,8 +11,9 @@ use talc::source::Manual;
 use xen::page::PagePool;
 use xen::{InitError, XenInfo};
 
-/// Bytes of heap for tasks, tables and the bitmaps of snapshots: 96 KiB for each GiB of a guest.
-const HEAP: u64 = 6 << 20;
+/// Bytes of heap for tasks, tables (the network's: 4 MiB) and the bitmaps of snapshots: 96 KiB for
+/// each GiB of a guest.
+const HEAP: u64 = 10 << 20;
 
 /// Pages that the pool has at least: a stub that can't hold what one snapshot needs is of no use.
 const LEAST_POOL: usize = 1024;

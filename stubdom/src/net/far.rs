@@ -259,23 +259,38 @@ impl Far {
             }
             let body = message.get_mut(HEADER_LEN..HEADER_LEN + MESSAGE_MAX).unwrap_or_default();
             let Some(out) = self.members.poll(now_ms, body) else { break };
-            let peer = match self.sessions.peer(out.to.id) {
-                Some(peer) => peer,
-                None => match self.sessions.add_peer(out.to.key, out.to.at) {
-                    Ok(peer) => peer,
-                    Err(_) => continue,
-                },
-            };
+            let Some(peer) = self.introduce(out.to.key, out.to.at) else { continue };
             // Without a session yet, the message is lost, and will be said again.
             if let Ok((len, to)) = self.sessions.seal(now_ms, peer, What::Control, &mut message, out.len) {
                 self.put(to, message.get(..len).unwrap_or_default());
             }
+        }
+        while let Some(event) = self.members.next_event() {
+            self.act(switch, event);
         }
         let mut handshake = [0; TRANSMIT_LEN];
         while let Some((len, to)) = self.sessions.poll_transmit(now_ms, &mut handshake) {
             self.put(to, handshake.get(..len).unwrap_or_default());
         }
         self.underlay.flush();
+    }
+
+    /// The place of a peer in the sessions. If there is none left, those that are of no interest
+    /// any more make room.
+    fn introduce(&mut self, key: [u8; 32], at: SocketAddr) -> Option<PeerId> {
+        let id = session::switch_id(&key);
+        if let Some(peer) = self.sessions.peer(id) {
+            return Some(peer);
+        }
+        if let Ok(peer) = self.sessions.add_peer(key, at) {
+            return Some(peer);
+        }
+        let gone: heapless::Vec<PeerId, MAX_PEERS> =
+            self.sessions.peers().filter(|(id, _)| !self.members.knows(*id)).map(|(_, peer)| peer).collect();
+        for peer in gone {
+            self.sessions.remove_peer(peer);
+        }
+        self.sessions.add_peer(key, at).ok()
     }
 
     fn put(&self, to: SocketAddr, datagram: &[u8]) {
@@ -290,7 +305,7 @@ impl Far {
     fn act(&mut self, switch: &mut Switch, event: Event) {
         match event {
             Event::Up(member) | Event::Changed(member) => {
-                let Ok(peer) = self.sessions.add_peer(member.key, member.at) else { return };
+                let Some(peer) = self.introduce(member.key, member.at) else { return };
                 if let Err(why) = switch.set_peer(peer, &member.networks) {
                     warn!("peer {}: {why:?}", member.id);
                 }

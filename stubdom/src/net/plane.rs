@@ -23,30 +23,23 @@ use super::{Net, now_ms};
 /// How often is looked for frames that have waited too long, while there are any.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Frames of a turn from which on it is a busy one.
-const BUSY: usize = 4;
-/// How long a rest is, in times of the turn before it, and at most.
-const REST: u32 = 2;
-const LONGEST_REST: Duration = Duration::from_millis(5);
+/// How often a part of the MAC table is looked through for what is too old.
+const AGE_EVERY_MS: u64 = 250;
 
 /// Runs the data path for ever.
 ///
-/// After a busy turn it rests, deaf to notifications, for a time in proportion to the turn's own,
-/// so that the next turn has more to do at once: a wake-up costs as much as many frames, here and in
-/// the guests. Who sends one frame and waits for its answer is never kept waiting by that.
+/// A wake-up costs as much as many frames, here and in the guests. So after a turn in which frames
+/// came it does not ask for notifications at once: it lets the guests run, which may have more to
+/// send by then, and looks again. On a host with a processor to spare that is a short time of
+/// looking; on a busy one it makes turns larger.
 pub(super) async fn run(net: Rc<Net>) {
     loop {
-        let began = xen::time::now();
         let came = net.state.borrow_mut().turn(net.pool);
         if net.state.borrow().captures.waits() {
             net.captured.signal(());
         }
-        if came >= BUSY {
-            sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
-            continue;
-        }
         if came > 0 {
-            // More may have come meanwhile; others want their turn too.
+            xen::give_way();
             yield_now().await;
             continue;
         }
@@ -126,7 +119,10 @@ impl State {
             hub.release(frame.frame);
         }
         hub.flush();
-        switch.tick(now);
+        if now >= self.aged_ms + AGE_EVERY_MS {
+            self.aged_ms = now;
+            switch.tick(now);
+        }
         came
     }
 
@@ -138,6 +134,11 @@ impl State {
         let from = From::Port(port);
         let Some(frame) = self.hub.frame(arrived.frame) else { return };
         let (len, large) = (frame.len.into(), frame.gso.is_some());
+        if frame.gso.is_some_and(|gso| usize::from(gso.size) < violin::segment::MIN_PAYLOAD) {
+            // Cut like that, one frame would be a thousand.
+            self.switch.count_refused(from, DropReason::Unsupported);
+            return;
+        }
         let Ok(header) = Header::parse(frame.head()) else {
             self.switch.count_refused(from, DropReason::Runt);
             return;

@@ -24,8 +24,10 @@ use super::far::{Far, MAX_PEERS};
 /// Vifs at a time: each takes two event channels of 128, a task, a watch.
 pub(super) const MAX_VIFS: usize = 48;
 
-/// Frames on their way at a time.
-const FRAMES: u16 = 2048;
+/// Frames on their way at a time: a share for each vif, and as many again for others and for what
+/// comes from peers. 560 octets each.
+const FRAMES: u16 = 4096;
+const _: () = assert!(FRAMES as usize * 3 / 4 >= MAX_VIFS * vif::back::hub::SHARE as usize);
 
 /// Octets of memory for frames that are read.
 const STAGING: usize = 128 << 10;
@@ -72,6 +74,8 @@ pub(super) struct State {
     pub(super) answers: Answers,
     /// Captures that are going on.
     pub(super) captures: Captures,
+    /// When the MAC table was aged last.
+    pub(super) aged_ms: u64,
     /// Wake-ups of the data path.
     pub(super) wakeups: u64,
 }
@@ -91,6 +95,7 @@ impl State {
             staging: alloc::vec![0; STAGING].into_boxed_slice(),
             answers: Answers::default(),
             captures: Captures::default(),
+            aged_ms: 0,
             wakeups: 0,
         }
     }

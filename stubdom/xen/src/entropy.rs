@@ -1,7 +1,7 @@
 //! Random numbers from the processor, for seeds: never used as they are for anything long.
 
-use core::arch::x86_64::{__cpuid, _rdtsc};
 use core::arch::asm;
+use core::arch::x86_64::{__cpuid, _rdtsc};
 
 /// Fills `out` with the processor's random numbers, mixed with its time stamp counter. Where the
 /// processor has none (or they fail), there is only the counter: who needs what can't be guessed

@@ -77,15 +77,10 @@ struct Slot {
 
 struct Table {
     slots: [Slot; MAX_PORTS],
-    /// The ports in use, without gaps, as `SCHEDOP_poll` wants them.
-    ports: [u32; MAX_PORTS],
-    used: usize,
 }
 
 static TABLE: Mutex<Table> = Mutex::new(Table {
     slots: [const { Slot { port: 0, count: 0, wakers: [const { None }; WAITERS] } }; MAX_PORTS],
-    ports: [0; MAX_PORTS],
-    used: 0,
 });
 
 impl Table {
@@ -93,7 +88,6 @@ impl Table {
         let (index, slot) =
             (self.slots.iter_mut().enumerate()).find(|(_, slot)| slot.port == 0).ok_or(PortError::TooMany)?;
         slot.port = port;
-        self.collect();
         Ok(index)
     }
 
@@ -103,16 +97,6 @@ impl Table {
         // Whoever still waits learns that something happened, looks, and finds it closed.
         slot.count = slot.count.wrapping_add(1);
         slot.wake();
-        self.collect();
-    }
-
-    fn collect(&mut self) {
-        let open = self.slots.iter().map(|slot| slot.port);
-        self.used = 0;
-        for port in open.filter(|&port| port != 0) {
-            self.ports[self.used] = port;
-            self.used += 1;
-        }
     }
 }
 
@@ -188,10 +172,13 @@ pub(crate) fn scan() -> u64 {
 pub(crate) fn idle(deadline: Option<Instant>) -> Result<(), Errno> {
     // 0 would mean: no deadline.
     let timeout = deadline.map_or(0, |at| at.as_nanos().max(1));
-    let (ports, used) = {
-        let table = TABLE.lock();
-        (table.ports, table.used)
-    };
+    // Only those that somebody waits for: Xen walks our page tables for each (6,000 instructions).
+    let mut ports = [0; MAX_PORTS];
+    let mut used = 0;
+    for slot in TABLE.lock().slots.iter().filter(|slot| slot.wakers.iter().any(Option::is_some)) {
+        ports[used] = slot.port;
+        used += 1;
+    }
     xen_sys::sched::poll(&ports[..used], timeout)
 }
 

@@ -53,6 +53,11 @@ pub fn shutdown(reason: ShutdownReason) -> ! {
     }
 }
 
+/// Lets other domains run, if there are any that want to.
+pub fn give_way() {
+    xen_sys::sched::yield_now();
+}
+
 /// How many hypercalls were made since boot.
 pub fn hypercalls() -> u64 {
     xen_sys::hypercall::count()

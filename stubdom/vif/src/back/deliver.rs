@@ -16,8 +16,18 @@ pub(super) struct Pending {
     frame: u16,
     /// Its copies in the batch.
     copies: u16,
-    /// Request and octets of each slot, the extra info not among them.
-    slots: Vec<(u16, u16), MAX_RANGES>,
+    /// The slots, the extra info not among them.
+    slots: Vec<Slot, MAX_RANGES>,
+}
+
+/// A slot of a receive ring that was taken for a frame.
+#[derive(Clone, Copy)]
+struct Slot {
+    id: u16,
+    /// The grant of the guest's buffer.
+    gref: u32,
+    /// Octets that go into it.
+    len: u16,
 }
 
 /// What became of the head of a queue.
@@ -35,7 +45,7 @@ impl Hub {
     pub fn deliver(&mut self, now_ms: u64, on: &mut impl FnMut(u16, Outcome)) {
         loop {
             let full = self.plan(now_ms, on);
-            if self.pending.is_empty() {
+            if self.pending.is_empty() && !full {
                 return;
             }
             // The statuses are gone through when the frames are not borrowed any more.
@@ -129,7 +139,7 @@ impl Hub {
         for Pending { port, frame: place, copies, slots } in all.drain(..) {
             let outcome = match copies {
                 0 => Ok(self.frames.get(place).map_or(0, |frame| frame.len)),
-                _ => Err(self.find_fault(port, place)),
+                _ => Err(self.find_fault(port, place, &slots)),
             };
             if let (Some(frame), Some(port)) = (
                 self.frames.get(place),
@@ -143,36 +153,45 @@ impl Hub {
         self.pending = all;
     }
 
-    /// Whose grant it was: the sender's, if its pages can't be read now; else the receiver's.
-    fn find_fault(&mut self, to: u16, place: u16) -> Lost {
+    /// Whose grant it was, tried again: the sender's, if its pages can't be read now; the
+    /// receiver's, if its buffers can't be written. If both can be, nobody is blamed: a guest may
+    /// have taken back a page for a moment to have another one blamed.
+    fn find_fault(&mut self, to: u16, place: u16, slots: &[Slot]) -> Lost {
         let Hub { members, frames, relay, .. } = self;
         let Some(frame) = frames.get_mut(place) else { return Lost::Unwritable };
-        let mut scratch = [0u8; MAX_RANGES];
-        let Body::Guest { port: from, frame: sent, .. } = &frame.body else {
-            self.blame(to);
-            return Lost::Unwritable;
-        };
-        let from = *from;
-        let readable = dom_of(members, from).is_some_and(|dom| {
+        if let Body::Guest { port: from, frame: sent, .. } = &frame.body {
+            let from = *from;
+            let mut scratch = [0u8; MAX_RANGES];
+            let readable = dom_of(members, from).is_some_and(|dom| {
+                let mut batch = relay.batch();
+                for (fragment, octet) in sent.fragments.iter().zip(scratch.chunks_mut(1)) {
+                    let remote = Remote { dom, gref: fragment.gref, offset: fragment.offset };
+                    let _ = batch.fetch(remote, octet);
+                }
+                batch.run().is_ok_and(|mut statuses| statuses.all(|s| s == GrantStatus::Okay))
+            });
+            if !readable {
+                frame.unreadable = true;
+                self.blame(from);
+                return Lost::Unreadable;
+            }
+        }
+        let writable = dom_of(members, to).is_some_and(|dom| {
             let mut batch = relay.batch();
-            for (fragment, octet) in sent.fragments.iter().zip(scratch.chunks_mut(1)) {
-                let remote = Remote { dom, gref: fragment.gref, offset: fragment.offset };
-                let _ = batch.fetch(remote, octet);
+            for slot in slots {
+                let _ = batch.store(&[0], Remote { dom, gref: Gref(slot.gref), offset: 0 });
             }
             batch.run().is_ok_and(|mut statuses| statuses.all(|s| s == GrantStatus::Okay))
         });
-        if readable {
+        if !writable {
             self.blame(to);
-            return Lost::Unwritable;
         }
-        frame.unreadable = true;
-        self.blame(from);
-        Lost::Unreadable
+        Lost::Unwritable
     }
 }
 
 /// Plans the copies of one frame. `Err(Some)`: the receiver's ring is broken.
-type Plan = Result<(Planned, u16, Vec<(u16, u16), MAX_RANGES>), Option<Broken>>;
+type Plan = Result<(Planned, u16, Vec<Slot, MAX_RANGES>), Option<Broken>>;
 
 fn plan_one<'a>(port: &mut Port, frame: &'a Frame, from: xen::DomId, batch: &mut RelayBatch<'_, 'a>) -> Plan {
     let ranges = frame.ranges();
@@ -204,7 +223,7 @@ fn plan_one<'a>(port: &mut Port, frame: &'a Frame, from: xen::DomId, batch: &mut
         })();
         // There is room, as was looked at above.
         debug_assert!(copied.is_ok());
-        let _ = slots.push((buffer.id, range.1));
+        let _ = slots.push(Slot { id: buffer.id, gref: buffer.gref, len: range.1 });
         if i == 0 && frame.gso.is_some() {
             // The extra info is written over the second buffer's slot; its page stays unused.
             port.rings.take_buffer();
@@ -221,13 +240,13 @@ fn head_part(frame: &Frame, (start, len): (u16, u16)) -> Option<&[u8]> {
 }
 
 /// Tells a receiver of a frame, slot by slot.
-fn respond(port: &mut Port, frame: &Frame, slots: &[(u16, u16)], good: bool) {
+fn respond(port: &mut Port, frame: &Frame, slots: &[Slot], good: bool) {
     let checksum = match frame.checksum {
         Checksum::Unknown => 0,
         Checksum::Validated => netif::NETRXF_DATA_VALIDATED,
         Checksum::Blank => netif::NETRXF_CSUM_BLANK | netif::NETRXF_DATA_VALIDATED,
     };
-    for (i, (id, len)) in slots.iter().enumerate() {
+    for (i, Slot { id, len, .. }) in slots.iter().enumerate() {
         let mut flags = if i == 0 { checksum } else { 0 };
         if i + 1 < slots.len() {
             flags |= netif::NETRXF_MORE_DATA;

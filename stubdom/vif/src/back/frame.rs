@@ -172,6 +172,11 @@ impl Frames {
         Self { places: (0..count).map(|_| None).collect(), free: (0..count).rev().collect() }
     }
 
+    /// All places.
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+
     /// Places that are free.
     pub fn free(&self) -> usize {
         self.free.len()

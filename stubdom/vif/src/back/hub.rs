@@ -29,7 +29,9 @@ pub const HOLD_MS: u64 = 1000;
 pub const TURN: usize = 64;
 /// Slots of one sender that may wait for slow receivers: of 256.
 const HELD_SLOTS: u32 = 170;
-/// Grants that grant nothing, before a port is closed.
+/// Frames of one port that may be on their way when three quarters of all places are taken.
+pub const SHARE: u32 = 64;
+/// Grants that grant nothing, before a port is closed; half as many are remembered a second later.
 const BAD_GRANTS: u32 = 64;
 /// Copies of one hypercall: the heads of a turn, of 18 fragments each, and more.
 const COPIES: usize = 1280;
@@ -64,7 +66,11 @@ pub(super) struct Member {
     pub(super) queue: Deque<u16, QUEUE>,
     /// Buffers that the frame at the head of the queue waits for.
     pub(super) wanted: Option<u32>,
-    pub(super) bad_grants: u32,
+    /// Grants that granted nothing, halved each second.
+    bad_grants: u32,
+    bad_since_ms: u64,
+    /// Frames of its own that are on their way.
+    frames: u32,
     pub(super) broken: Option<Broken>,
     /// Notifications that came.
     notifications: u64,
@@ -81,6 +87,7 @@ pub struct Hub {
     pub(super) relay: Relay,
     pub(super) pending: alloc::vec::Vec<Pending>,
     heads: Box<[Head]>,
+    now_ms: u64,
 }
 
 /// A frame that waits to be told where it goes: its place, and its port.
@@ -101,6 +108,7 @@ impl Hub {
             relay: Relay::new(COPIES),
             pending: alloc::vec::Vec::with_capacity(COPIES),
             heads: (0..TURN).map(|_| Head([0; HEAD])).collect(),
+            now_ms: 0,
         }
     }
 
@@ -112,6 +120,7 @@ impl Hub {
             member.port = Some(port);
             member.broken = None;
             member.bad_grants = 0;
+            member.frames = 0;
         }
     }
 
@@ -156,18 +165,22 @@ impl Hub {
     /// with the first `least` octets of each copied. Whose octets can't be read are answered and
     /// not told.
     pub fn collect(&mut self, least: u16, now_ms: u64, into: &mut heapless::Vec<Arrived, TURN>) {
+        self.now_ms = now_ms;
         let Self { members, frames, .. } = self;
         let share = TURN / members.iter().filter(|m| m.port.is_some()).count().clamp(1, TURN);
         for (index, member) in (0u16..).zip(members.iter_mut()) {
             let Some(port) = member.port.as_mut().filter(|_| member.broken.is_none()) else { continue };
             for _ in 0..share {
-                if into.is_full() || frames.free() == 0 {
+                // When places are few, nobody takes more than a share of them.
+                let few = frames.free() < frames.count() / 4;
+                if into.is_full() || frames.free() == 0 || (few && member.frames >= SHARE) {
                     break;
                 }
                 match port.rings.next_frame() {
                     Ok(Some(sent)) => {
                         let frame = Frame::of_guest(index, member.generation, sent, now_ms);
                         if let Ok(place) = frames.put(frame) {
+                            member.frames += 1;
                             let _ = into.push(Arrived { port: index, frame: place });
                         }
                     }
@@ -242,7 +255,13 @@ impl Hub {
 
     /// Counts a grant that did not grant.
     pub(super) fn blame(&mut self, index: u16) {
+        let now_ms = self.now_ms;
         if let Some(member) = self.members.get_mut(usize::from(index)) {
+            let seconds = now_ms.saturating_sub(member.bad_since_ms) / 1000;
+            if seconds > 0 {
+                member.bad_grants = member.bad_grants.checked_shr(seconds.min(32) as u32).unwrap_or(0);
+                member.bad_since_ms = now_ms;
+            }
             member.bad_grants += 1;
             if member.bad_grants > BAD_GRANTS {
                 member.broken = Some(Broken::Grants);
@@ -309,7 +328,10 @@ impl Hub {
     /// Whether a frame's sender has too much waiting for slow receivers already.
     pub fn holds_too_much(&self, place: u16) -> bool {
         let Some(Frame { body: Body::Guest { port, .. }, .. }) = self.frames.get(place) else { return false };
-        self.port(*port).is_some_and(|port| port.rings.open_slots() > HELD_SLOTS)
+        let few = self.frames.free() < self.frames.count() / 4;
+        let frames = self.members.get(usize::from(*port)).map_or(0, |member| member.frames);
+        (few && frames >= SHARE / 2)
+            || self.port(*port).is_some_and(|port| port.rings.open_slots() > HELD_SLOTS)
     }
 
     /// Lets go of a frame. Whoever is the last answers its sender.
@@ -320,6 +342,7 @@ impl Hub {
         if member.generation == *generation
             && let Some(port) = &mut member.port
         {
+            member.frames = member.frames.saturating_sub(1);
             let status = if frame.unreadable { netif::NETIF_RSP_ERROR } else { netif::NETIF_RSP_OKAY };
             port.rings.complete(sent, status);
         }
@@ -362,7 +385,7 @@ impl Hub {
         let mut ready = Poll::Pending;
         for member in &mut self.members {
             if let Some(port) = &member.port
-                && port.poll_event(cx).is_ready()
+                && port.poll_event(cx, member.wanted.is_some()).is_ready()
             {
                 member.notifications += 1;
                 ready = Poll::Ready(());

@@ -219,11 +219,12 @@ impl Port {
         })
     }
 
-    /// Ready when the guest has notified since the last time.
-    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Both are asked, so that both wake.
+    /// Ready when the guest has notified since the last time: that it has sent or, if `buffers`
+    /// are waited for, that it has posted some.
+    pub fn poll_event(&self, cx: &mut Context<'_>, buffers: bool) -> Poll<()> {
         let tx = self.tx_event.poll_wait(cx);
-        let rx = self.rx_event.as_ref().map_or(Poll::Pending, |event| event.poll_wait(cx));
+        let rx = self.rx_event.as_ref().filter(|_| buffers);
+        let rx = rx.map_or(Poll::Pending, |event| event.poll_wait(cx));
         if tx.is_ready() || rx.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
