@@ -65,7 +65,7 @@ stub_lives() {
 figures_of_ports() { luthier --json net stats blue >stats.json 2>&1; }
 
 # port_of DOMID: the figures of its port, in one line.
-port_of() { sed 's/{"/\n{"/g' stats.json | grep "\"domid\":$1,"; }
+port_of() { sed 's/{"\(guest\|devid\)"/\n&/g' stats.json | grep "\"domid\":$1,"; }
 
 played() { grep -q 'hostile: the end\|panic' "$(console hostile)"; }
 

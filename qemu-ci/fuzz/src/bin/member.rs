@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
-use violin::id::SwitchId;
+use violin::id::{NetworkId, SwitchId};
 use violin::member::{Config, Event, MESSAGE_MAX, Member, Membership, NETWORKS_MAX, Seed};
 
 const MEMBERS: usize = 8;
@@ -29,18 +29,33 @@ fuzz_target!(|octets: &[u8]| {
     let config = Config { members: MEMBERS, ..Config::default() };
     let mut membership = Membership::new(me, id_of, config, 7);
     let mut now = 0;
+    // Another, which knows this one: what it says is the best to begin with.
+    let mut other = Membership::new(Member::new(id_of, key(2), at, 5), id_of, config, 9);
+    let networks = [1, 5, 9].map(NetworkId);
+    other.set_networks(now, &networks).expect("few networks");
+    other.join(now, Seed { key: key(1), at });
     let mut said = Vec::new();
     while !input.is_empty() {
         let what = input.octet();
         now += u64::from(what >> 3) * 50;
         match what & 7 {
             0 => membership.join(now, Seed { key: key(input.octet()), at }),
-            // What it said itself, to itself or from somebody else, perhaps changed in one place.
+            // What it said itself, to the other, to itself or from somebody else, perhaps changed.
             1 if !said.is_empty() => {
                 let mut message: Vec<u8> = said.clone();
-                let place = usize::from(input.octet()) % message.len();
-                message[place] ^= input.octet();
+                change(&mut input, &mut message);
+                let _ = other.receive(now, own, &message);
                 let _ = membership.receive(now, id_of(&key(input.octet())), &message);
+            }
+            // What the other says, perhaps changed in a few places.
+            2 => {
+                let mut buffer = [0; MESSAGE_MAX];
+                let Some(sent) = other.poll(now, &mut buffer) else { continue };
+                let mut message = buffer[..sent.len].to_vec();
+                for _ in 0..input.octet() % 4 {
+                    change(&mut input, &mut message);
+                }
+                let _ = membership.receive(now, other.me().id, &message);
             }
             _ => {
                 let from = id_of(&key(input.octet()));
@@ -75,6 +90,11 @@ fuzz_target!(|octets: &[u8]| {
         }
     }
 });
+
+fn change(input: &mut Input<'_>, message: &mut [u8]) {
+    let place = usize::from(input.octet()) % message.len();
+    message[place] ^= input.octet();
+}
 
 /// What is known of others than `from`: their lives, records and networks, as one sum.
 fn count(membership: &Membership, from: SwitchId) -> Vec<(SwitchId, u64, u32, usize)> {
