@@ -6,7 +6,8 @@
 //! | [`plane`] | the data path: from what guests sent to where the switch says |
 //! | [`backend`] | a task for each vif: xenstore, connecting, disconnecting |
 //! | [`convert`] | frames that a guest can't take as they are |
-//! | [`far`] | the way to other hosts: peers, sealing, membership |
+//! | [`far`] | the way to other hosts: who the peers are |
+//! | [`carry`] | frames to and from them, sealed |
 //! | [`underlay`] | the uplink that it goes by |
 //! | [`orders`] | what the shim orders |
 //! | [`figures`] | what it asks |
@@ -17,6 +18,7 @@
 
 mod backend;
 mod capture;
+mod carry;
 mod convert;
 mod far;
 mod figures;

@@ -72,7 +72,9 @@ impl Hub {
             each(i, frame, good.then_some(octets));
         }
         for (&place, _) in places.iter().zip(&good).filter(|(_, good)| !**good) {
-            if let Some(Body::Guest { port, .. }) = self.frames.get(place).map(|frame| &frame.body) {
+            if let Some(Body::Guest { port, generation, .. }) = self.frames.get(place).map(|f| &f.body)
+                && self.members.get(usize::from(*port)).is_some_and(|m| m.generation == *generation)
+            {
                 let port = *port;
                 self.blame(port);
             }
