@@ -52,7 +52,11 @@ pub(super) async fn run(net: Rc<Net>) {
         let event = poll_fn(|cx| {
             let hub = net.state.borrow_mut().hub.poll_event(cx);
             let wake = core::pin::pin!(net.wake.wait()).as_mut().poll(cx);
-            let uplink = net.uplink.poll_wait(cx);
+            let uplink = match net.state.borrow().far {
+                Some(_) => net.uplink.poll_wait(cx),
+                // Nobody would take what comes.
+                None => Poll::Pending,
+            };
             if hub.is_ready() || wake.is_ready() || uplink.is_ready() {
                 Poll::Ready(())
             } else {
@@ -66,6 +70,8 @@ pub(super) async fn run(net: Rc<Net>) {
             None => event.await,
         }
         net.state.borrow_mut().wakeups += 1;
+        // However often there is an event, others get their turn.
+        yield_now().await;
     }
 }
 
