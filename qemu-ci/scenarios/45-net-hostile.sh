@@ -62,21 +62,31 @@ stub_lives() {
     return 0
 }
 
-figures_of_ports() { luthier --json net stats blue >stats.json 2>&1; }
+figures_of_ports() { luthier --json net stats >stats.json 2>&1; }
 
 # port_of DOMID: the figures of its port, in one line.
-port_of() { sed 's/{"\(guest\|devid\)"/\n&/g' stats.json | grep "\"domid\":$1,"; }
+port_of() { sed 's/{"\(guest\|name\)"/\n&/g' stats.json | grep "\"domid\":$1,"; }
+
+# No table holds more than it may.
+tables_are_bounded() {
+    sed 's/{"name"/\n&/g' stats.json |
+        sed -n 's/{"name":"\([^"]*\)".*"macs":\([0-9]*\),"macs_limit":\([0-9]*\),.*/\1 \2 \3/p' >macs.log
+    equal "$(wc -l <macs.log)" 2 "$1: networks"
+    awk '$2 > $3 { exit 1 }' macs.log || fail "$1: a MAC table beyond its limit: $(cat macs.log)"
+}
 
 played() { grep -q 'hostile: the end\|panic' "$(console hostile)"; }
 
 # play ATTACKS EXPECT [WORDS]: the attacks, with commas, in one life of the hostile guest. EXPECT
 # is `closed` (for each of them, with a reason), `counted` (drops at its port) or `lives` (nothing
-# but that all else goes on); several with `|` between them.
+# but that all else goes on); several with `|` between them. WORDS go to its command line;
+# in=loose: in a network of its own, whose guests may use any address.
 play() {
-    local attacks=$1 expect=$2 seen=lives count port closed
+    local attacks=$1 expect=$2 seen=lives net=blue count port closed
     shift 2
     count=$(echo "$attacks" | tr ',' '\n' | wc -l)
     step "$attacks"
+    case "$*" in *in=loose*) net=loose ;; esac
     rm -f "$(console hostile)"
     cat >hostile.cfg <<END
 name = "hostile"
@@ -84,19 +94,21 @@ type = "pvh"
 memory = 32
 kernel = "$HOSTILE"
 cmdline = "attack=$attacks me=10.1.0.9 peer=10.1.0.1 victim=00:16:3e:00:00:01 stay $*"
-vif = ['mac=00:16:3e:00:00:09,backend=luthier-stub,bridge=blue,mtu=1398']
+vif = ['mac=00:16:3e:00:00:09,backend=luthier-stub,bridge=$net,mtu=1398']
 tsc_mode = "native"
 on_crash = "preserve"
 END
     run xl create -q hostile.cfg
     evil=$(xl domid hostile)
     case $attacks in no-rx*) talk_to_the_deaf ;; esac
-    await $((60 + 30 * count)) "end of attack $attacks" played
+    await $((120 + 30 * count)) "end of attack $attacks" played
     tr -d '\r' <"$(console hostile)" >hostile.log
     sed -n 's/^hostile: attack \(.*: \)\(done, \|could\)/        \1\2/p; s/^hostile: no way/        no way/p' hostile.log
     grep 'LEAK' hostile.log && fail "$attacks: it was given what is not its own"
     stub_lives "$attacks"
     honest_went_on "$attacks"
+    tables_are_bounded "$attacks"
+    [ $net = blue ] || echo "        MAC addresses: $(sed -n 's/^loose //p' macs.log | tr ' ' /)"
     echo "        honest guests: $new lines, longest silence $gap s"
     port=$(port_of "$evil")
     case $port in *'"drops":[]'* | *'"drops":{}'* | '') ;; *'"drops":'*) seen="$seen counted" ;; esac
@@ -113,7 +125,7 @@ END
 
 # Somebody must send to a guest that does not read.
 talk_to_the_deaf() {
-    run onguest a 'ip neigh replace 10.1.0.9 lladdr 00:16:3e:00:00:09 dev eth0
+    run onguest a 'arp -s 10.1.0.9 00:16:3e:00:00:09
         guest udp-send 10.1.0.9:9 200 4 >/dev/null 2>&1 &'
 }
 
@@ -122,6 +134,7 @@ port_gone() { figures_of_ports && [ -z "$(port_of "$evil")" ]; }
 start_luthier
 start_stub
 run luthier net create blue --mtu 1398
+run luthier net create loose --mtu 1398 --no-pin
 honest a 1
 honest b 2
 begin_talk
@@ -175,6 +188,7 @@ xs-nodes            lives
 xs-vanish           lives
 # Addresses
 mac-flood           counted
+mac-flood           lives    in=loose
 mac-spoof           counted
 END
 

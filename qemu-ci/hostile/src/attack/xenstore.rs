@@ -14,35 +14,42 @@ use crate::vif::{state, text};
 pub(super) async fn malformed(attack: &Attack<'_>) -> Result<String> {
     let vif = attack.vif;
     let long = vec![b'1'; 2000];
-    let values: [(&str, &[u8]); 12] = [
-        ("empty", b""),
+    // Each of them for one node, the first ones for all.
+    let values: [(&str, &[u8]); 11] = [
         ("negative", b"-1"),
         ("huge", b"18446744073709551616"),
+        ("no UTF-8", b"\xff\xfe\xc3\x28"),
+        ("long", &long),
+        ("zero", b"0"),
+        ("empty", b""),
         ("32 bits", b"4294967295"),
         ("hex", b"0x10"),
         ("space", b" 9 "),
         ("words", b"; rm -rf /\n\x1b[2J"),
         ("zero byte", b"9\x009"),
-        ("no UTF-8", b"\xff\xfe\xc3\x28"),
-        ("long", &long),
-        ("zero", b"0"),
-        ("foreign", b"1"),
+    ];
+    let nodes = [
+        ("tx-ring-ref", 11),
+        ("rx-ring-ref", 5),
+        ("event-channel", 5),
+        ("request-rx-copy", 5),
+        ("multi-queue-num-queues", 5),
+        ("feature-sg", 5),
     ];
     let (mut played, mut stuck) = (0, 0);
     let mut front = Front::new(vif, attack.pages)?;
-    for node in [
-        "tx-ring-ref",
-        "rx-ring-ref",
-        "event-channel",
-        "request-rx-copy",
-        "multi-queue-num-queues",
-        "feature-sg",
-    ] {
-        for (what, value) in &values {
+    for (node, count) in nodes {
+        for (what, value) in values.iter().take(count) {
             if !one(attack, &mut front, node, value, &mut played).await? {
                 stuck += 1;
                 xen::println!("hostile: no way back to InitWait after {node} was {what}");
             }
+        }
+    }
+    // Ports that others have: of the toolstack's, and of Dom0.
+    for port in ["1", "2", "4095"] {
+        if !one(attack, &mut front, "event-channel", port.as_bytes(), &mut played).await? {
+            stuck += 1;
         }
     }
     // The same page for both rings, and a node longer than the quota allows.
