@@ -18,13 +18,13 @@ stop_hosts() {
         kill -KILL "$pid" && wait "$pid" # wait: bash would tell of the killed job itself
     done 2>/dev/null
     qemu_pids=()
-    rm -f "$run_dir"/{initrd,disk-*,monitor-*}
+    rm -f "$run_dir"/{initrd-*,disk-*,monitor-*}
 }
 
 # Removes the same of runs that were killed outright.
 sweep_dead_runs() {
     local file
-    for file in "$REPO"/target/lab/*/{initrd,disk-*,monitor-*}; do
+    for file in "$REPO"/target/lab/*/{initrd-*,disk-*,monitor-*}; do
         [ -e "$file" ] || continue
         kill -0 "$(basename "$(dirname "$file")" | sed 's/.*-//')" 2>/dev/null || rm -f "$file"
     done
@@ -50,9 +50,25 @@ network_words() {
     echo -device "e1000e,netdev=n0,mac=$mac"
 }
 
+# The release that host $1 runs.
+release_of() { echo "${releases[$1]:-${releases[-1]}}"; }
+
+# What the hosts of a release boot: the images made once, and what this run adds.
+make_initrd() {
+    local images=("$LAB_CACHE/$1/boot/base.cpio")
+    [ "$net" = no ] || images+=("$LAB_CACHE/$1-net/boot/dom0.cpio")
+    mkdir -p "$run_dir/overlay"
+    stage_overlay "$run_dir/overlay" "$1"
+    { cat "${images[@]}" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd-$1" ||
+        die "could not make the initrd"
+    rm -rf "$run_dir/overlay"
+}
+
 # Starts host $1; its script output goes to this function's stdout.
 start_host() {
-    local host=$1 boot=$LAB_CACHE/$xen/boot accel=multi clock=()
+    local host=$1 accel=multi clock=() release boot
+    release=$(release_of "$host")
+    boot=$LAB_CACHE/$release/boot
     [ "$steady" = no ] || { accel=single clock=(-icount "shift=${LUTHIER_LAB_SHIFT:-2},sleep=${LUTHIER_LAB_SLEEP:-off}"); }
     # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
     # shellcheck disable=SC2046 # words
@@ -60,7 +76,7 @@ start_host() {
         -machine q35 -cpu "$LAB_CPU" -accel "tcg,thread=$accel" -smp "$cpus" -m "$mem" \
         -kernel "$boot/xen" \
         -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
-        -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$xen $dom0_words,$run_dir/initrd" \
+        -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$release $dom0_words,$run_dir/initrd-$release" \
         -serial "file:$run_dir/xen-$host.log" \
         -chardev stdio,id=out,signal=off -serial chardev:out \
         -drive "file=$run_dir/disk-$host,format=raw,if=none,id=d0,cache=unsafe" -device ide-hd,drive=d0 \
@@ -76,18 +92,16 @@ show_end_of_logs() {
 
 # Boots the hosts, waits for host 0, collects its files; exits with the script's status.
 run_hosts() {
-    local id host watchdog images=("$LAB_CACHE/$xen/boot/base.cpio")
+    local id host watchdog
     id=$(date -u +%Y%m%d-%H%M%S)-$$
     run_dir=$REPO/target/lab/$id
     net_port=$((20000 + $$ % 20000 / 8 * 8))
     sweep_dead_runs
-    mkdir -p "$run_dir/overlay" "$run_dir/out" || exit 125
+    mkdir -p "$run_dir/out" || exit 125
     [ "$build" = no ] || build_project
-    stage_overlay "$run_dir/overlay"
-    [ "$net" = no ] || images+=("$LAB_CACHE/$xen-net/boot/dom0.cpio")
-    { cat "${images[@]}" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd" ||
-        die "could not make the initrd"
-    rm -rf "$run_dir/overlay"
+    for ((host = 0; host < hosts; host++)); do
+        [ -e "$run_dir/initrd-$(release_of "$host")" ] || make_initrd "$(release_of "$host")"
+    done
 
     trap stop_hosts EXIT
     trap 'stop_hosts; trap - INT; kill -INT $$' INT

@@ -74,11 +74,12 @@ build_net() {
     ) 9>"$dir/lock" || die "could not make the guest with a network"
 }
 
-# The initrd of the guest with a network into the overlay $1: what is fixed, then its program $2.
+# The initrd of the guest with a network into the overlay $1: what is fixed for release $3, then
+# its program $2.
 stage_net_initrd() {
     mkdir -p "$1/guest-root/usr/bin"
     cp "$2" "$1/guest-root/usr/bin/guest"
-    { cat "$LAB_CACHE/$xen-net/boot/guest.cpio" && cpio_of "$1/guest-root"; } >"$1/lab/guest/net-initrd" ||
+    { cat "$LAB_CACHE/$3-net/boot/guest.cpio" && cpio_of "$1/guest-root"; } >"$1/lab/guest/net-initrd" ||
         die "could not make the guest's initrd"
     rm -rf "$1/guest-root"
 }

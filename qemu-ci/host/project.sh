@@ -1,7 +1,7 @@
 # What is installed in Dom0 beside Debian's tools: the project's binaries, the lab's guest,
 # the script and the added files. Made anew for each run: it is small.
 #
-# Sourced by `lab`. Wants: REPO, xen, net, build, bare, script, add.
+# Sourced by `lab`. Wants: REPO, net, build, bare, script, add.
 
 TARGET_DIR=${CARGO_TARGET_DIR:-$REPO/target}
 HOST_TRIPLE=x86_64-unknown-linux-gnu
@@ -55,9 +55,9 @@ install_if_there() {
     if [ -e "$1" ]; then install -D -m 755 "$1" "$2"; else say "warning: no $1"; fi
 }
 
-# Fills the directory $1 with what this run appends to the base image.
+# Fills the directory $1 with what this run appends to the base image of release $2.
 stage_overlay() {
-    local stage=$1 built=$TARGET_DIR/lab-build/$HOST_TRIPLE/release path
+    local stage=$1 release=$2 built=$TARGET_DIR/lab-build/$HOST_TRIPLE/release path
     mkdir -p "$stage"/{usr/bin,lab/guest,add}
     install -m 755 "$built/guest" "$stage/usr/bin/guest" || die "build the guest first"
     install -m 644 "$TARGET_DIR/lab-build/deaf" "$stage/lab/guest/deaf"
@@ -68,7 +68,7 @@ stage_overlay() {
     install -m 755 "$LAB_DIR"/dom0/{onguest,start-luthier} "$stage/usr/bin/"
     if [ "$net" = yes ]; then
         install -D -m 755 "$LAB_DIR/dom0/vif-ovs" "$stage/etc/xen/scripts/vif-ovs"
-        stage_net_initrd "$stage" "$built/guest"
+        stage_net_initrd "$stage" "$built/guest" "$release"
     fi
     if [ "$bare" = no ]; then
         install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"

@@ -2,15 +2,10 @@
 # Runs scenarios in Dom0, one after the other, on one booted host. For each it prints a line
 # `RESULT PASS|FAIL NAME SECONDS`, which qemu-ci/test counts. /add/list names the scenarios.
 
-# Leaves only Dom0 and an empty store.
+# Leaves only Dom0 and an empty store, on every host.
 clean_up() {
-    xl list | awk 'NR > 2 { print $2 }' | while read -r domain; do
-        xl destroy "$domain" >/dev/null 2>&1
-    done
-    # The daemon first may end by itself, then must. (pidof prints all of them: words.)
-    pids=$(pidof luthierd) && kill $pids && sleep 1
-    pids=$(pidof luthierd) && kill -9 $pids
-    rm -rf /var/lib/luthier/* /run/luthier*
+    for host in $(seq $((LAB_HOSTS - 1))); do onhost "$host" "sh /add/scenarios/clean-up.sh"; done
+    sh /add/scenarios/clean-up.sh
 }
 
 # try NAME: one run of a scenario. What is of use of a failed one is left in /out.

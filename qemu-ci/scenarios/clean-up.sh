@@ -1,0 +1,12 @@
+# Leaves only Dom0 on this host, and nothing of luthierd's. Run before and after each scenario.
+xl list | awk 'NR > 2 { print $2 }' | while read -r domain; do
+    xl destroy "$domain" >/dev/null 2>&1
+done
+# The daemon first may end by itself, then must. (pidof prints all of them: words.)
+pids=$(pidof luthierd) && kill $pids && sleep 1
+pids=$(pidof luthierd) && kill -9 $pids
+pids=$(pidof tcpdump) && kill $pids
+rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key
+# Without the uplink that start-luthier added.
+sed -i '/^vif = /d' /etc/luthier/stub.cfg
+exit 0
