@@ -6,7 +6,7 @@ done
 pids=$(pidof luthierd) && kill $pids && sleep 1
 pids=$(pidof luthierd) && kill -9 $pids
 pids=$(pidof tcpdump) && kill $pids
-rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key
+rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key /tmp/luthierd.log
 # Without the uplink that start-luthier added.
 sed -i '/^vif = /d' /etc/luthier/stub.cfg
 exit 0

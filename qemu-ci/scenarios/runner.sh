@@ -28,6 +28,9 @@ try() {
         # Images are large; what failed is told by the logs.
         find "/out/$1" -size +4096k -exec rm -f {} +
         xl dmesg | tail -n 100 >"/out/$1/xen.log"
+        cp /tmp/luthierd.log "/out/$1/" 2>/dev/null
+        [ "$LAB_HOSTS" = 1 ] ||
+            onhost 1 'xl list; tail -n 300 /tmp/luthierd.log /var/log/xen/console/*.log' >"/out/$1/host-1.log"
     fi
     cd /
     rm -rf "/tmp/scenario/$1"

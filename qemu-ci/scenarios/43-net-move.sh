@@ -1,0 +1,55 @@
+# Guest a on host 0 sends numbered lines to guest b on host 1. It is snapshotted and destroyed, its
+# image is carried to host 1 and restored there: the TCP connection goes on, no line is lost, doubled
+# or spoiled; the tables of both switches follow.
+#
+# a goes on between its snapshot and its end, so b may acknowledge lines that the restored a has yet
+# to send: they are the same lines. (One cut through both guests comes with group snapshots.)
+# hosts: 2
+. /add/scenarios/net.sh
+
+GUEST_MIB=128
+connect_hosts blue=7
+start_on a 0 blue 1
+start_on b 1 blue 2
+start_on c 0 blue 3
+joined_hosts
+ready 0 a c
+ready 1 b
+run reaches 0 a 10.1.0.2
+begin_lines 0 a 1 b 10.1.0.2
+run reaches 0 c 10.1.0.1
+here=$(place_of 0 blue 00:16:3e:00:00:01)
+there=$(place_of 1 blue 00:16:3e:00:00:01)
+case $here in a/0*) ;; *) fail "host 0 has a at '$here'" ;; esac
+equal "$there" "switch $(id_of 0)" "where host 1 has a"
+step "a on host 0 talks to b on host 1"
+
+attach a
+taken a
+run xl destroy a
+away=$(date +%s)
+sent=$(lines 1 b)
+await 20 "end of a" gone a
+step "$(figures)"
+run onhost 1 "mkdir -p $STORE; (nc -l -p 9000 | tar -x -C $STORE) </dev/null >/dev/null 2>&1 &"
+for try in 1 2 3; do
+    tar -c -C "$STORE" "$IMAGE" | nc 10.0.0.2 9000 && break
+    sleep 1
+done
+is_there() { onhost 1 luthier verify "$IMAGE"; }
+await 30 "whole image on host 1" is_there
+step "the image is on host 1"
+run onhost 1 "luthier restore $IMAGE"
+step "restored on host 1, $(($(date +%s) - away)) s after it went"
+
+await 60 "lines past $sent" lines_past 1 b $((sent + 20))
+lines_go_on 1 b
+lines_right 1 b
+step "the connection goes on: $sent lines before, now $(cat lines.log), each right and in order"
+
+run reaches 0 c 10.1.0.1
+here=$(place_of 0 blue 00:16:3e:00:00:01)
+there=$(place_of 1 blue 00:16:3e:00:00:01)
+equal "$here" "switch $(id_of 1)" "where host 0 has a now"
+case $there in a/0*) ;; *) fail "host 1 has a at '$there'" ;; esac
+step "both tables have it on host 1"
