@@ -23,7 +23,7 @@
 #   *_events      event channel interrupts of the vifs in the guests and in Dom0, for each
 #                 datagram or each MB
 
-ROUNDS=${ROUNDS:-3} SECONDS_TCP=${SECONDS_TCP:-6} SECONDS_UDP=${SECONDS_UDP:-5} PINGS=${PINGS:-40} BURST=${BURST:-32}
+ROUNDS=${ROUNDS:-2} SECONDS_TCP=${SECONDS_TCP:-4} SECONDS_UDP=${SECONDS_UDP:-3} PINGS=${PINGS:-20} BURST=${BURST:-32}
 . /add/benches/net-subjects.sh
 
 # on_host HOST COMMAND..., on_guest HOST GUEST COMMAND...
@@ -40,10 +40,10 @@ on_guest() {
     fi
 }
 
-# CPU nanoseconds of Dom0s, stubs and the guests $a and $b: `dom0 stub guests`.
+# CPU nanoseconds of Dom0s, stubs and the guests a and b: `dom0 stub guests`.
 cpu() {
-    { guest cpu; [ "$1" = 0 ] || onhost "$1" guest cpu; } | awk -v a="$a" -v b="$b" '
-        $1 == 0 { dom0 += $3 } $2 == "luthier-stub" { stub += $3 } $2 == a || $2 == b { guests += $3 }
+    { guest cpu; [ "$1" = 0 ] || onhost "$1" guest cpu; } | awk '
+        $1 == 0 { dom0 += $3 } $2 == "luthier-stub" { stub += $3 } $2 == "a" || $2 == "b" { guests += $3 }
         END { printf "%.0f %.0f %.0f", dom0, stub, guests }'
 }
 
@@ -52,7 +52,7 @@ sum_irqs="awk '/vif/ { n += \$2 } END { print n + 0 }' /proc/interrupts"
 irqs() {
     dom0=$(sh -c "$sum_irqs")
     [ "$1" = 0 ] || dom0=$((dom0 + $(onhost "$1" "$sum_irqs")))
-    echo "$dom0 $(($(on_guest 0 "$a" "$sum_irqs") + $(on_guest "$1" "$b" "$sum_irqs")))"
+    echo "$dom0 $(($(on_guest 0 a "$sum_irqs") + $(on_guest "$1" b "$sum_irqs")))"
 }
 
 # during HOST_OF_B RUN COMMAND...: runs it, and adds what it cost to /tmp/cost-RUN. CPU time is read
@@ -83,14 +83,14 @@ costs() {
 # tcp HOST_OF_B [-R]: kilobits a second that the receiver saw, into `kbit`; retransmissions go to
 # /tmp/retransmits.
 tcp() {
-    on_guest "$1" "$b" 'iperf3 -s -1 -D; sleep 0.5'
-    during "$1" tcp on_guest 0 -t 60 "$a" "iperf3 -c $b_address -O 1 -t $SECONDS_TCP -f k ${2:-}" >/tmp/iperf 2>&1
+    on_guest "$1" b 'iperf3 -s -1 -D; sleep 0.5'
+    during "$1" tcp on_guest 0 -t 60 a "iperf3 -c $b_address -O 1 -t $SECONDS_TCP -f k ${2:-}" >/tmp/iperf 2>&1
     awk '/sender/ { print $(NF - 1) }' /tmp/iperf >>/tmp/retransmits
     kbit=$(awk '/receiver/ { for (i = 1; i <= NF; i++) if ($i == "Kbits/sec") n = $(i - 1) } END { print n + 0 }' /tmp/iperf)
     [ "$kbit" != 0 ] || { cat /tmp/iperf >&2; return 1; }
 }
 
-# figures HOST_OF_B: one round of the guests $a and $b, `metric value` a line.
+# figures HOST_OF_B: one round of the guests a and b, `metric value` a line.
 figures() {
     rm -f /tmp/retransmits /tmp/cost-*
     tcp "$1" && there=$kbit && tcp "$1" -R && back=$kbit || return 1
@@ -101,17 +101,17 @@ figures() {
     # The second before the measured ones is work too: taken as like the others.
     costs tcp "$(awk -v k="$((there + back))" -v s="$SECONDS_TCP" 'BEGIN { print k * (s + 1) / 8000 }')" mbyte
 
-    on_guest "$1" "$b" "guest udp-receive 5000 64 $SECONDS_UDP >/tmp/udp 2>&1 &"
-    during "$1" udp64 on_guest 0 "$a" "guest udp-send $b_address:5000 64 $SECONDS_UDP $BURST" >/tmp/udp-sent
+    on_guest "$1" b "guest udp-receive 5000 64 $SECONDS_UDP >/tmp/udp 2>&1 &"
+    during "$1" udp64 on_guest 0 a "guest udp-send $b_address:5000 64 $SECONDS_UDP $BURST" >/tmp/udp-sent
     sleep 1
-    udp=$(on_guest "$1" "$b" cat /tmp/udp)
+    udp=$(on_guest "$1" b cat /tmp/udp)
     received=$(json_number "$udp" received)
     [ "${received:-0}" -gt 0 ] || { echo "udp: $udp" >&2; return 1; }
     echo "udp64_pps $(json_number "$udp" pps)"
     echo "udp64_lost_share $(json_number "$udp" lost | awk -v n="$received" '{ print $1 / ($1 + n) }')"
     costs udp64 "$received" packet
 
-    during "$1" rtt on_guest 0 "$a" "ping -c $PINGS -i 0.2 $b_address" >/tmp/ping
+    during "$1" rtt on_guest 0 a "ping -c $PINGS -i 0.2 $b_address" >/tmp/ping
     sed -n 's/.*time=\([0-9.]*\) ms/\1/p' /tmp/ping | sort -n >/tmp/times
     [ "$(wc -l </tmp/times)" -ge $((PINGS / 2)) ] || { tail -n 3 /tmp/ping >&2; return 1; }
     echo "rtt_ms $(awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)] }' /tmp/times)"
@@ -124,8 +124,7 @@ figures() {
 
 # sample SUBJECT HOST_OF_B: a round of it into the samples.
 sample() {
-    a=$1-a b=$1-b
-    b_address=$(on_guest "$2" "$b" "ip -4 addr show eth0 | sed -n 's/.*inet \([0-9.]*\).*/\1/p'")
+    b_address=10.1.$(net_of "$1").2
     if ! figures "$2" >/tmp/figures; then
         echo "$case, round $round of $ROUNDS: $1: NOT MEASURED"
         return
@@ -140,17 +139,17 @@ for case in $(cat /add/cases); do
     [ "$case" = local ] && wanted='bridge ovs luthier' host_of_b=0
     [ "$case" = remote ] && wanted='vxlan luthier' host_of_b=1
     subjects=
+    start_guests $host_of_b >/tmp/begin 2>&1 || fail "no guests: $(tail -n 3 /tmp/begin)"
     for subject in $wanted; do
         if "begin_$subject" $host_of_b >/tmp/begin 2>&1; then
             subjects="$subjects $subject"
         else
             echo "$case: $subject is ABSENT: $(tail -n 1 /tmp/begin)"
-            end_pair "$subject" $host_of_b
         fi
     done
     sleep 5 # guests that have just booted settle
     for round in $(seq "$ROUNDS"); do
         for subject in $subjects; do sample "$subject" $host_of_b; done
     done
-    for subject in $subjects; do end_pair "$subject" $host_of_b; done
+    end_guests $host_of_b
 done

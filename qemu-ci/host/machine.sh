@@ -69,7 +69,12 @@ start_host() {
     local host=$1 accel=multi clock=() release boot
     release=$(release_of "$host")
     boot=$LAB_CACHE/$release/boot
-    [ "$steady" = no ] || { accel=single clock=(-icount "shift=${LUTHIER_LAB_SHIFT:-2},sleep=${LUTHIER_LAB_SLEEP:-off}"); }
+    # An instruction is 8 ns, and idle time is jumped over. Two hosts must agree on the time: there
+    # an instruction is 16 ns, which QEMU manages on a busy machine too, and nothing runs ahead.
+    if [ "$steady" = yes ]; then
+        accel=single
+        [ "$hosts" -gt 1 ] && clock=(-icount shift=4,sleep=on,align=on) || clock=(-icount shift=3,sleep=off)
+    fi
     # setpriv: the kernel ends QEMU when this shell dies, even by SIGKILL.
     # shellcheck disable=SC2046 # words
     exec setpriv --pdeathsig KILL "${QEMU[@]}" ${LUTHIER_LAB_QEMU_ARGS:-} ${clock[@]+"${clock[@]}"} \
