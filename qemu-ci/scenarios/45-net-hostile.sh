@@ -2,8 +2,7 @@
 # while two honest guests of the same network talk. After each: the stub lives, the honest guests'
 # connection went on, and the hostile guest's port was closed with a reason where it broke the
 # protocol, or what it did was counted.
-# time limit: 1500 s
-# lab: --net
+# time limit: 1200 s
 . /add/scenarios/luthier.sh
 
 HOSTILE=/lab/guest/hostile
