@@ -15,10 +15,11 @@ use violin::id::Mac;
 use xen::DomId;
 use xen::executor::Spawner;
 use xen::select::select;
-use xen::time::sleep;
+use xen::time::{Instant, now, sleep};
 use xen::xenstore::XsError;
 
 use super::Net;
+use super::convert::Answers;
 use super::state::{Device, MAX_VIFS};
 
 /// Where the toolstack tells us of vifs, relative to our own directory.
@@ -29,6 +30,9 @@ const MAX_VALUE: usize = 128;
 
 /// How long a front end that broke the protocol, or can't be connected to, waits to connect again.
 const PENALTY: Duration = Duration::from_secs(1);
+
+/// How often a vif's connecting is logged: a guest may connect again and again.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks for vifs that come and go.
 pub(super) async fn watch(net: Rc<Net>, spawner: Spawner) {
@@ -106,6 +110,7 @@ async fn serve(net: &Net, dom: DomId, devid: u16, task: &Task) -> Result<(), XsE
         reason: String::new(),
         look: Rc::clone(&task.look),
         broken: None,
+        answers: Answers::default(),
     };
     let Some(index) = net.state.borrow_mut().add_device(device) else {
         warn!("vif {dom}.{devid}: there is no room for it");
@@ -142,6 +147,7 @@ impl Vif<'_> {
         let state_node = format!("{front}/state");
         let mut watch = net.store.watch(&state_node).await?;
         let mut ours = xenbus::State::Initialising;
+        let mut told = None;
         loop {
             // The toolstack removes a vif by setting `online` to 0, and then the whole directory.
             let online = self.ours("online").await;
@@ -178,7 +184,10 @@ impl Vif<'_> {
                     Ok(port) => {
                         net.state.borrow_mut().connect(index, port);
                         net.wake.signal(());
-                        info!("vif {dom}.{devid}: connected");
+                        if told.is_none_or(|told: Instant| told.elapsed() > TELL_EVERY) {
+                            info!("vif {dom}.{devid}: connected");
+                            told = Some(now());
+                        }
                         xenbus::State::Connected
                     }
                     Err(why) => {

@@ -12,8 +12,8 @@ use xen::page::PagePool;
 
 use super::state::{State, reason};
 
-/// Answers about the MTU in a second: a guest needs one for each that it talks to.
-const TOO_BIG_A_SECOND: u32 = 64;
+/// Answers about the MTU in a second for one guest, which needs one for each that it talks to.
+const TOO_BIG_A_SECOND: u32 = 16;
 
 /// How many answers were given in which second.
 #[derive(Default)]
@@ -101,7 +101,7 @@ impl State {
         let (Some(device), Some(frame)) = (self.device_at(from), self.hub.frame(place)) else { return };
         let mut answer = [0; TOO_BIG_LEN];
         let Some(len) = segment::too_big(frame.head(), mtu, &mut answer) else { return };
-        if !self.answers.one_more(now_ms) {
+        if !self.device(device).is_some_and(|device| device.answers.one_more(now_ms)) {
             return;
         }
         let Some(mut page) = pool.take() else { return };

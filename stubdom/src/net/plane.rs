@@ -38,12 +38,12 @@ pub(super) async fn run(net: Rc<Net>) {
         if net.state.borrow().captures.waits() {
             net.captured.signal(());
         }
+        net.tell_broken();
         if came > 0 {
             xen::give_way();
             yield_now().await;
             continue;
         }
-        net.tell_broken();
         if net.state.borrow_mut().hub.ask_for_events() {
             continue;
         }

@@ -56,6 +56,8 @@ pub(super) struct Device {
     pub(super) look: alloc::rc::Rc<Signal<NoopRawMutex, ()>>,
     /// Set when its front end broke the protocol.
     pub(super) broken: Option<Broken>,
+    /// Answers about the MTU that it got.
+    pub(super) answers: Answers,
 }
 
 /// All of it.
@@ -70,8 +72,6 @@ pub(super) struct State {
     pub(super) far: Option<Far>,
     /// Memory for frames that are read: more than one of the largest.
     pub(super) staging: Box<[u8]>,
-    /// Answers about the MTU.
-    pub(super) answers: Answers,
     /// Captures that are going on.
     pub(super) captures: Captures,
     /// When the MAC table was aged last.
@@ -93,7 +93,6 @@ impl State {
             device_of: (0..MAX_VIFS).map(|_| None).collect(),
             far: None,
             staging: alloc::vec![0; STAGING].into_boxed_slice(),
-            answers: Answers::default(),
             captures: Captures::default(),
             aged_ms: 0,
             wakeups: 0,

@@ -31,6 +31,8 @@ pub const TURN: usize = 64;
 const HELD_SLOTS: u32 = 170;
 /// Frames of one port that may be on their way when three quarters of all places are taken.
 pub const SHARE: u32 = 64;
+/// Frames of ours that may wait for one guest then.
+const OWN_SHARE: usize = 32;
 /// Grants that grant nothing, before a port is closed; half as many are remembered a second later.
 const BAD_GRANTS: u32 = 64;
 /// Copies of one hypercall: the heads of a turn, of 18 fragments each, and more.
@@ -172,7 +174,7 @@ impl Hub {
             let Some(port) = member.port.as_mut().filter(|_| member.broken.is_none()) else { continue };
             for _ in 0..share {
                 // When places are few, nobody takes more than a share of them.
-                let few = frames.free() < frames.count() / 4;
+                let few = few(frames);
                 if into.is_full() || frames.free() == 0 || (few && member.frames >= SHARE) {
                     break;
                 }
@@ -309,6 +311,11 @@ impl Hub {
         if !large || (frame.checksum == Checksum::Blank && !takes.blank) {
             return Err(Lost::Unsupported);
         }
+        // What is ours is under no guest's share.
+        let own = matches!(frame.body, Body::Own { .. });
+        if own && member.wanted.is_some() && few(&self.frames) && member.queue.len() >= OWN_SHARE {
+            return Err(Lost::QueueFull);
+        }
         // Only who waits is held up: a queue that moves may be as long as it takes.
         if member.wanted.is_some() && held {
             return Err(Lost::QueueFull);
@@ -328,7 +335,7 @@ impl Hub {
     /// Whether a frame's sender has too much waiting for slow receivers already.
     pub fn holds_too_much(&self, place: u16) -> bool {
         let Some(Frame { body: Body::Guest { port, .. }, .. }) = self.frames.get(place) else { return false };
-        let few = self.frames.free() < self.frames.count() / 4;
+        let few = few(&self.frames);
         let frames = self.members.get(usize::from(*port)).map_or(0, |member| member.frames);
         (few && frames >= SHARE / 2)
             || self.port(*port).is_some_and(|port| port.rings.open_slots() > HELD_SLOTS)
@@ -393,6 +400,11 @@ impl Hub {
         }
         ready
     }
+}
+
+/// Whether three quarters of all places are taken.
+fn few(frames: &Frames) -> bool {
+    frames.free() < frames.count() / 4
 }
 
 /// Whose a port is.
