@@ -40,6 +40,8 @@ build_project() {
     RUSTFLAGS='--cfg chacha20_backend="soft" --cfg poly1305_backend="soft"' \
         quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
         not_built "the stub domain"
+    # Last, as cargo has one place for what both are made of.
+    quiet_cargo build --profile kernel --features kernel -p hostile --bin hostile || not_built "the hostile guest"
 }
 
 # The guest that answers no suspend request: 32-bit, not Linux, a few hundred bytes.
@@ -71,6 +73,7 @@ stage_overlay() {
         stage_net_initrd "$stage" "$built/guest" "$release"
     fi
     if [ "$bare" = no ]; then
+        install_if_there "$TARGET_DIR/kernel/hostile" "$stage/lab/guest/hostile"
         install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"
         install_if_there "$built/luthier" "$stage/usr/sbin/luthier"
         install_if_there "$built/examples/grants" "$stage/usr/bin/grants"
