@@ -78,7 +78,7 @@ step "two switches for a unicast, one datagram a peer for a broadcast"
 
 kill $capture && wait $capture
 [ -s wire.pcap ] || fail "nothing was captured: $(cat tcpdump.log)"
-tcpdump -n -r wire.pcap >wire.txt 2>/dev/null
+tcpdump -Z root -n -r wire.pcap >wire.txt 2>/dev/null
 SEALED='10\.0\.0\.1[12]\.4790 > 10\.0\.0\.1[12]\.4790: UDP'
 sealed=$(grep -c "$SEALED" wire.txt)
 [ "$sealed" -gt 500 ] || fail "only $sealed sealed datagrams on the wire: $(head -n 3 wire.txt)"

@@ -151,7 +151,7 @@ lines_right() {
 look() { on "$1" luthier --json net stats >"stats-$1.json" || fail "no figures of host $1: $(cat "stats-$1.json")"; }
 
 # figure_of HOST EXPRESSION: of Python. s: all figures; port(NAME): a guest's port; net(NAME): a
-# network; peer: the first other switch; got(NAME), sent(NAME): frames to and from a guest; drops(x):
+# network; peer: the other switch that is up; got(NAME), sent(NAME): frames to and from a guest; drops(x):
 # the sum of what was dropped there.
 figure_of() {
     python3 - "stats-$1.json" "$2" <<'END'
@@ -163,7 +163,7 @@ def net(name): return [n for n in s["networks"] if n["name"] == name][0]
 def got(name): return port(name)["to_guest"]["frames"]
 def sent(name): return port(name)["from_guest"]["frames"]
 def drops(x): return sum(x["drops"].values())
-switch, peer = s["switch"], s["peers"][0] if s["peers"] else None
+switch, peer = s["switch"], next((p for p in s["peers"] if p["state"] == "up"), None)
 counters = switch["counters"]
 print(eval(sys.argv[2]))
 END
