@@ -78,7 +78,7 @@ step "two switches for a unicast, one datagram a peer for a broadcast"
 
 kill $capture && wait $capture
 [ -s wire.pcap ] || fail "nothing was captured: $(cat tcpdump.log)"
-tcpdump -Z root -n -r wire.pcap >wire.txt 2>/dev/null
+tcpdump -Z root -n -q -r wire.pcap >wire.txt 2>/dev/null
 SEALED='10\.0\.0\.1[12]\.4790 > 10\.0\.0\.1[12]\.4790: UDP'
 sealed=$(grep -c "$SEALED" wire.txt)
 [ "$sealed" -gt 500 ] || fail "only $sealed sealed datagrams on the wire: $(head -n 3 wire.txt)"
@@ -86,12 +86,12 @@ sealed=$(grep -c "$SEALED" wire.txt)
 grep -v -e "$SEALED" -e ' ARP, .* 10\.0\.0\.' -e 'IP 10\.0\.0\.[12]\.[0-9]* > 10\.0\.0\.[12]\.' \
     -e 'IP6 .*ICMP6' wire.txt | head -n 3 >other.txt
 [ ! -s other.txt ] || fail "something else is on the wire: $(cat other.txt)"
-tcpdump -Z root -r wire.pcap -w sealed.pcap udp port 4790 2>/dev/null
-# The lab's commands are on the wire too, and name what is looked for: so only UDP.
+# (The lab's commands are in base64.)
 python3 - "$PATTERN" <<'END' || fail "what guests say can be read on the wire"
 import sys
-wire = open("sealed.pcap", "rb").read()
+wire = open("wire.pcap", "rb").read()
 assert len(wire) > 500_000, len(wire)
+assert bytes.fromhex("0a00000b0a00000c") in wire  # the switches' addresses are
 for what in (sys.argv[1].encode(), b"I am ", bytes.fromhex("00163e000001"), bytes.fromhex("00163e000002"),
              bytes.fromhex("0a010001"), bytes.fromhex("0a010002")):
     assert what not in wire, f"on the wire: {what}"
@@ -102,7 +102,6 @@ vif=vif$STUB.0
 run ip link set "$vif" down
 await 30 "silence of host 1" no_peer 0
 inside 0 blue-a 'ping -c 2 -W 1 10.1.0.2' >lost.log && fail "a ping passed without an uplink"
-run reaches 0 red-a 10.1.0.1
 run ip link set "$vif" up
 await 40 "session with host 1" has_peer 0
 await 20 "session with host 0" has_peer 1
