@@ -29,7 +29,12 @@ pub(super) struct Far {
     pub(super) queue: Deque<Waiting, QUEUE>,
     /// Whether frames wait for room in the uplink's ring.
     pub(super) blocked: bool,
+    /// Until when goodbyes are said: then all peers are forgotten.
+    leaving: Option<u64>,
 }
+
+/// How long goodbyes are said, in milliseconds, if they are not heard before.
+const GOODBYE_MS: u64 = 1500;
 
 impl Far {
     /// A switch that is alone, at its place in the underlay.
@@ -47,18 +52,17 @@ impl Far {
         let mut seed = [0; 32];
         xen::entropy::fill(&mut seed);
         let at = SocketAddr::new(IpAddr::V4(address), port);
-        let me = Member::new(session::switch_id, session::public_key(&key.0), at, incarnation);
-        let (id, spread) = (me.id, me.id.0);
-        let limits = member::Config { members: MAX_PEERS, ..member::Config::default() };
-        info!("switch {id} at {at}");
+        let members = alone(session::public_key(&key.0), at, incarnation);
+        info!("switch {} at {at}", members.me().id);
         Ok(Self {
             underlay,
             sessions: Sessions::new(key.0, seed, MAX_PEERS, incarnation),
-            members: Membership::new(me, session::switch_id, limits, spread),
+            members,
             address: at,
             incarnation,
             queue: Deque::new(),
             blocked: false,
+            leaving: None,
         })
     }
 
@@ -68,8 +72,32 @@ impl Far {
         self.address == at && self.sessions.public_key() == session::public_key(&order.key.0)
     }
 
+    /// Says goodbye to all peers; then forgets them and their keys.
+    pub(super) fn leave(&mut self, now_ms: u64) {
+        self.members.leave(now_ms);
+        self.leaving = Some(now_ms.saturating_add(GOODBYE_MS));
+    }
+
+    /// Forgets all peers.
+    fn forget(&mut self, switch: &mut Switch, now_ms: u64) {
+        self.leaving = None;
+        let peers: heapless::Vec<PeerId, MAX_PEERS> = self.sessions.peers().map(|(_, peer)| peer).collect();
+        for peer in peers {
+            switch.remove_peer(peer);
+            self.sessions.remove_peer(peer);
+        }
+        // Another life: who joins again is believed before what is remembered of this one.
+        self.incarnation = self.incarnation.saturating_add(1);
+        let networks = self.members.me().networks.clone();
+        self.members = alone(self.sessions.public_key(), self.address, self.incarnation);
+        let _ = self.members.set_networks(now_ms, &networks);
+    }
+
     /// Joins through a member, and keeps trying.
-    pub(super) fn join(&mut self, now_ms: u64, seed: handoff::Seed) {
+    pub(super) fn join(&mut self, switch: &mut Switch, now_ms: u64, seed: handoff::Seed) {
+        if self.leaving.is_some() {
+            self.forget(switch, now_ms);
+        }
         let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(seed.address)), seed.port);
         // Known from now on, so that it may also call us.
         if let Err(why) = self.sessions.add_peer(seed.key, at) {
@@ -81,12 +109,15 @@ impl Far {
 
     /// When to look again though nothing came.
     pub(super) fn poll_at(&self) -> Option<u64> {
-        let times = [self.underlay.poll_at(), self.sessions.poll_at(), self.members.poll_at()];
+        let times = [self.underlay.poll_at(), self.sessions.poll_at(), self.members.poll_at(), self.leaving];
         times.into_iter().flatten().min()
     }
 
     /// Says what is to be said to peers, and acts upon who came and went.
     pub(super) fn control(&mut self, switch: &mut Switch, now_ms: u64) {
+        if self.leaving.is_some_and(|until| self.members.is_gone() || until <= now_ms) {
+            self.forget(switch, now_ms);
+        }
         let mut message = [0; HEADER_LEN + MESSAGE_MAX + TAG_LEN];
         loop {
             while let Some(event) = self.members.next_event() {
@@ -163,4 +194,12 @@ impl Far {
     pub(super) fn due_in(&self, now_ms: u64) -> Option<Duration> {
         self.poll_at().map(|at| Duration::from_millis(at.saturating_sub(now_ms)))
     }
+}
+
+/// A switch that knows no other yet.
+fn alone(key: [u8; 32], at: SocketAddr, incarnation: u64) -> Membership {
+    let me = Member::new(session::switch_id, key, at, incarnation);
+    let spread = me.id.0;
+    let limits = member::Config { members: MAX_PEERS, ..member::Config::default() };
+    Membership::new(me, session::switch_id, limits, spread)
 }

@@ -73,16 +73,10 @@ impl Net {
                 Ok(())
             }
             NetOrder::Underlay(underlay) => state.set_underlay(self.uplink, &underlay),
-            NetOrder::Join(seed) => match &mut state.far {
-                Some(far) => {
-                    far.join(now_ms(), seed);
-                    Ok(())
-                }
-                None => Err(failure(NetErrorKind::NoUplink, "this switch has no address yet")),
-            },
+            NetOrder::Join(seed) => state.join(seed),
             NetOrder::Leave => {
                 if let Some(far) = &mut state.far {
-                    far.members.leave(now_ms());
+                    far.leave(now_ms());
                 }
                 Ok(())
             }
@@ -106,6 +100,14 @@ impl State {
             return if far.is(order) { Ok(()) } else { Err(failure(NetErrorKind::Restart, why)) };
         }
         self.far = Some(Far::new(uplink, order).map_err(|why| failure(NetErrorKind::Invalid, &why))?);
+        Ok(())
+    }
+
+    fn join(&mut self, seed: handoff::Seed) -> Result<(), NetError> {
+        let Self { far, switch, .. } = self;
+        let far =
+            far.as_mut().ok_or_else(|| failure(NetErrorKind::NoUplink, "this switch has no address yet"))?;
+        far.join(switch, now_ms(), seed);
         Ok(())
     }
 
