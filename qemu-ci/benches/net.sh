@@ -22,6 +22,8 @@
 #   *_stub_cpu_ms, *_guests_cpu_ms: the same of the stub and of both guests
 #   *_events      event channel interrupts of the vifs in the guests and in Dom0, for each
 #                 datagram or each MB
+#   *_hypercalls, *_copies, *_notified, *_notifications   of the stubs, as they count them: all
+#                 hypercalls, grants copied by them, guests notified, notifications by guests
 
 ROUNDS=${ROUNDS:-2} SECONDS_TCP=${SECONDS_TCP:-4} SECONDS_UDP=${SECONDS_UDP:-3} PINGS=${PINGS:-20} BURST=${BURST:-32}
 . /add/benches/net-subjects.sh
@@ -55,27 +57,36 @@ irqs() {
     echo "$dom0 $(($(on_guest 0 a "$sum_irqs") + $(on_guest "$1" b "$sum_irqs")))"
 }
 
+# What the stubs have done so far: `hypercalls copies notified notifications`; noughts without one.
+work() {
+    { luthier --json net stats; [ "$1" = 0 ] || onhost "$1" luthier --json net stats; } 2>/dev/null |
+        grep -o '"\(hypercalls\|copies\|notified\|notifications\)":[0-9]*' | tr -d '"' |
+        awk -F: '{ n[$1] += $2 } END { printf "%.0f %.0f %.0f %.0f", n["hypercalls"], n["copies"], n["notified"], n["notifications"] }'
+}
+
 # during HOST_OF_B RUN COMMAND...: runs it, and adds what it cost to /tmp/cost-RUN. CPU time is read
 # last before it and first after it, as asking the guests costs Dom0's.
 during() {
     of_b=$1 run=$2
     shift 2
-    irqs_before=$(irqs "$of_b")
+    irqs_before="$(irqs "$of_b") $(work "$of_b")"
     cpu_before=$(cpu "$of_b")
     "$@"
-    echo "$cpu_before $(cpu "$of_b") $irqs_before $(irqs "$of_b")" >>"/tmp/cost-$run"
+    echo "$cpu_before $(cpu "$of_b") $irqs_before $(irqs "$of_b") $(work "$of_b")" >>"/tmp/cost-$run"
 }
 
 # costs RUN WORK UNIT: what it cost, also for each UNIT of WORK.
 costs() {
     awk -v run="$1" -v work="$2" -v unit="$3" '
         { ns["dom0"] += $4 - $1; ns["stub"] += $5 - $2; ns["guests"] += $6 - $3
-          irqs["dom0"] += $9 - $7; irqs["guests"] += $10 - $8 }
+          count["dom0_events"] += $13 - $7; count["guests_events"] += $14 - $8
+          count["stub_hypercalls"] += $15 - $9; count["stub_copies"] += $16 - $10
+          count["stub_notified"] += $17 - $11; count["stub_notifications"] += $18 - $12 }
         END {
             for (who in ns) printf "%s_%s_cpu_ms %.1f\n", run, who, ns[who] / 1e6
             if (work > 0) {
                 for (who in ns) printf "%s_%s_us_%s %.3f\n", run, who, unit, ns[who] / 1e3 / work
-                for (who in irqs) printf "%s_%s_events_%s %.4f\n", run, who, unit, irqs[who] / work
+                for (what in count) printf "%s_%s_%s %.4f\n", run, what, unit, count[what] / work
             }
         }' "/tmp/cost-$1"
 }

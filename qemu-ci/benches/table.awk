@@ -13,7 +13,7 @@ function unit(metric) {
     if (metric ~ /_pps$/) return "packets/s"
     if (metric ~ /_us_packet$/) return "us/packet"
     if (metric ~ /_us_mbyte$/) return "us/MB"
-    if (metric ~ /_events_/) return "events"
+    if (metric ~ /_(events|hypercalls|copies|notified|notifications)_/) return "events"
     if (metric ~ /_share$/) return "share"
     if (metric ~ /_retransmits$/) return "segments"
     return metric == "bytes" ? "bytes" : "pages"
