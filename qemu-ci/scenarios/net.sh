@@ -39,7 +39,7 @@ start_switch() {
         return
     fi
     run on "$1" "start-luthier ${2:-}"
-    [ "$1" != 0 ] || STUB=$(xl domid luthier-stub) || fail "no stub domain"
+    [ "$1" != 0 ] || STUB=$(xl domid luthier-stub)
 }
 
 # key_of HOST: the public key of its switch.
@@ -58,6 +58,7 @@ connect_hosts() {
     start_switch 0 --uplink &
     run onhost 1 'start-luthier --uplink'
     wait $! || exit 1
+    STUB=$(xl domid luthier-stub) # the other shell's is lost
     for host in 0 1; do
         for net in "$@"; do run on $host "luthier net create ${net%=*} --id ${net#*=}"; done
     done
