@@ -31,6 +31,9 @@ const MAX_VALUE: usize = 128;
 /// How long a front end that broke the protocol, or can't be connected to, waits to connect again.
 const PENALTY: Duration = Duration::from_secs(1);
 
+/// How long the toolstack may take to see that a vif is closed.
+const SEEN: Duration = Duration::from_millis(500);
+
 /// How often a vif's connecting is logged: a guest may connect again and again.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -211,6 +214,8 @@ impl Vif<'_> {
                     if !gone {
                         self.write("state", xenbus::State::Closed.value()).await?;
                         // A driver domain tidies up after itself: the toolstack waits for that.
+                        // Not before it has seen the state, or it takes that for a failure.
+                        sleep(SEEN).await;
                         net.store.rm(&self.dir).await?;
                     }
                     return Ok(());

@@ -132,6 +132,8 @@ impl State {
         if let Some(place) = self.devices.get_mut(usize::from(index)) {
             *place = None;
         }
+        // Somebody may have waited for its address.
+        self.plug_all();
     }
 
     /// Gives a device its port, if its network is there.
