@@ -31,7 +31,7 @@ function digits(value, metric) {
 END {
     printf "[\n" >json
     for (c = 1; c <= nc; c++) {
-        printf "\n%-24s", cases[c]
+        printf "\n%-32s", cases[c]
         for (s = 1; s <= ns[cases[c]]; s++) printf "%22s", subjects[cases[c], s]
         printf "\n"
         for (m = 1; m <= nm; m++) {
@@ -50,7 +50,7 @@ END {
                 comma = ",\n"
                 shown = 1
             }
-            if (shown) printf "%-24s%s\n", metrics[m], line
+            if (shown) printf "%-32s%s\n", metrics[m], line
             shown = 0
         }
     }
