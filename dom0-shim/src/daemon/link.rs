@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use handoff::{
@@ -111,13 +111,14 @@ impl Link {
         matches!(&*lock(&self.state), State::Up(current) if Arc::ptr_eq(current, connection))
     }
 
-    /// Waits for the first connection, or for the next after this one.
-    pub(super) fn next(&self, last: Option<&Arc<Connection>>) -> Arc<Connection> {
+    /// Waits for a connection other than this one. Weak: as long as somebody holds a connection its
+    /// event channel is bound, and the stub waits for it instead of offering another.
+    pub(super) fn next(&self, last: &Weak<Connection>) -> Weak<Connection> {
         let mut state = lock(&self.state);
         loop {
             match &*state {
-                State::Up(connection) if last.is_none_or(|last| !Arc::ptr_eq(last, connection)) => {
-                    return Arc::clone(connection);
+                State::Up(connection) if Arc::as_ptr(connection) != last.as_ptr() => {
+                    return Arc::downgrade(connection);
                 }
                 _ => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }

@@ -25,7 +25,7 @@ mod xen;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -121,9 +121,9 @@ pub fn run(options: Options) -> Result<()> {
 fn keep_told(link: &Arc<link::Link>, net: &Arc<net::Net>) {
     let (link, net) = (Arc::clone(link), Arc::clone(net));
     std::thread::spawn(move || {
-        let mut last = None;
+        let mut last = Weak::new();
         loop {
-            last = Some(link.next(last.as_ref()));
+            last = link.next(&last);
             match net.sync() {
                 Ok(refused) => refused.iter().for_each(|e| tracing::error!(error = %e.message, "networks")),
                 Err(e) => tracing::error!(error = %e.message, "the stub was not told of the networks"),
