@@ -5,14 +5,14 @@
 
 bytes=$(stat -c %s /usr/lib/luthier/stubdom)
 [ "$bytes" -le 1048576 ] || fail "the stub's image has $bytes octets, more than 1 MiB"
-sed 's/^memory *=.*/memory = 14/' /etc/luthier/stub.cfg >small.cfg
+sed 's/^memory *=.*/memory = 18/' /etc/luthier/stub.cfg >small.cfg
 start_luthier --stub-config small.cfg
 start_stub
 step "an image of $((bytes / 1024)) KiB, $(sed -n 's/.*, //p' run.log)"
 
 xl list -l luthier-stub >stub.json
 xenstore-ls -f -p "/local/domain/$STUB" >stub.xenstore
-equal "$(xl list luthier-stub | awk 'NR == 2 { print $3 }')" 14 "memory of the stub"
+equal "$(xl list luthier-stub | awk 'NR == 2 { print $3 }')" 18 "memory of the stub"
 equal "$(sed -n 's/.*"type": "\(pv[h]*\|hvm\)".*/\1/p' stub.json | head -n 1)" pvh "type of the stub"
 says stub.json '"max_memkb"' # this is what xl prints of a domain
 for word in target pcidevs disks nics vtpms usbctrls usbdevs dtdevs rdms iomem ioports irqs p9s device_model_version stubdomain; do
