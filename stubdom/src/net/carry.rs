@@ -11,10 +11,10 @@ use vif::back::frame::Frame;
 use vif::back::gather::Checksum;
 use vif::back::hub::{HOLD_MS, Hub};
 use violin::frame::Header;
-use violin::id::{Epoch, NetworkId, PeerId, SwitchId};
+use violin::id::{Epoch, NetworkId, PeerId, PortId, SwitchId};
 use violin::segment::Segments;
 use violin::session::{NotSealed, Opened, Sessions, What};
-use violin::switch::{DropReason, Forward, From, Peers, Switch, Target};
+use violin::switch::{DropReason, From, Peers, Ports, Switch, Target};
 use violin::wire::{Flags, HEADER_LEN, OVERHEAD};
 use xen::page::PagePool;
 
@@ -135,32 +135,9 @@ impl Far {
                     let Ok(header) = Header::parse(payload) else {
                         return switch.count_refused(from, DropReason::Runt);
                     };
-                    let ports = match switch.forward(now_ms, from, &header, payload.len(), false) {
-                        Forward::Drop(_) => return,
-                        Forward::One(target) => [Some(target), None],
-                        Forward::Flood(flood) => {
-                            return deliver(
-                                hub,
-                                switch,
-                                device_of,
-                                pool,
-                                payload,
-                                flags,
-                                flood.targets(),
-                                now_ms,
-                            );
-                        }
-                    };
-                    deliver(
-                        hub,
-                        switch,
-                        device_of,
-                        pool,
-                        payload,
-                        flags,
-                        ports.into_iter().flatten(),
-                        now_ms,
-                    );
+                    let forward = switch.forward(now_ms, from, &header, payload.len(), false);
+                    let Ok(to) = forward.targets() else { return };
+                    deliver(hub, switch, device_of, pool, payload, flags, to.ports, now_ms);
                 }
                 Opened::Control { peer, payload } => {
                     if let Some(id) = sessions.switch(peer) {
@@ -188,7 +165,7 @@ fn deliver(
     pool: &'static PagePool,
     payload: &[u8],
     flags: Flags,
-    targets: impl Iterator<Item = Target>,
+    ports: Ports,
     now_ms: u64,
 ) {
     let checksum = match (flags.has(Flags::CHECKSUM_BLANK), flags.has(Flags::DATA_VALIDATED)) {
@@ -200,15 +177,14 @@ fn deliver(
         page.get_mut(..payload.len())?.copy_from_slice(payload);
         hub.own(page, 0, payload.len() as u16, checksum, now_ms)
     });
-    for target in targets {
-        let Target::Port(port) = target else { continue };
-        let Some(Some(device)) = device_of.get(usize::from(port.0)) else { continue };
+    for port in ports.iter() {
+        let Some(Some(device)) = device_of.get(usize::from(port)) else { continue };
         let queued = match page {
             Some(frame) => hub.enqueue(frame, *device).map_err(super::state::reason),
             None => Err(DropReason::NoBuffer),
         };
         if let Err(reason) = queued {
-            switch.count_drop(target, reason);
+            switch.count_drop(Target::Port(PortId(port)), reason);
         }
     }
     if let Some(frame) = page {

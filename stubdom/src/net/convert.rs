@@ -4,7 +4,6 @@
 //! the frame is read into memory of ours and made fit: the slow path.
 
 use vif::back::gather::{Checksum, Gso};
-use vif::back::hub::Lost;
 use violin::id::PortId;
 use violin::segment::{self, Segments, TOO_BIG_LEN};
 use violin::switch::{DropReason, Target};
@@ -108,7 +107,8 @@ impl State {
         let (Some(room), Some(answer)) = (page.0.get_mut(..len), answer.get(..len)) else { return };
         room.copy_from_slice(answer);
         if let Some(own) = self.hub.own(page, 0, len as u16, Checksum::Unknown, now_ms) {
-            let _ = self.hub.enqueue(own, device).map_err(|lost| lost == Lost::QueueFull);
+            // One that finds no room is said again with the guest's next long frame.
+            let _ = self.hub.enqueue(own, device);
             self.hub.release(own);
         }
     }

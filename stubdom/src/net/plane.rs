@@ -11,7 +11,7 @@ use log::warn;
 use vif::back::hub::{Arrived, Lost, TURN};
 use violin::frame::{HEADER_LEN_MAX, Header};
 use violin::id::PortId;
-use violin::switch::{DropReason, Forward, From, Peers, Ports, Target};
+use violin::switch::{DropReason, From, Target};
 use xen::executor::yield_now;
 use xen::page::PagePool;
 use xen::select::select;
@@ -149,29 +149,20 @@ impl State {
             self.switch.count_refused(from, DropReason::Runt);
             return;
         };
-        if let Some(network) = self.switch.network_of(port) {
-            self.capture(network, arrived.port, arrived.frame);
-        }
-        let (ports, peers) = match self.switch.forward(now, from, &header, len, large) {
-            Forward::Drop(DropReason::TooBig) => {
-                return self.answer_too_big(pool, arrived.frame, port, now);
-            }
-            Forward::Drop(_) => return,
-            Forward::One(Target::Port(to)) => return self.send(pool, arrived.frame, to, now),
-            Forward::One(Target::Peer(peer)) => {
-                let mut peers = Peers::EMPTY;
-                peers.insert(peer.0);
-                (Ports::EMPTY, peers)
-            }
-            Forward::Flood(flood) => (flood.ports, flood.peers),
+        let Some(network) = self.switch.network_of(port) else { return };
+        self.capture(network, arrived.port, arrived.frame);
+        let to = match self.switch.forward(now, from, &header, len, large).targets() {
+            Ok(to) => to,
+            Err(DropReason::TooBig) => return self.answer_too_big(pool, arrived.frame, port, now),
+            Err(_) => return,
         };
-        for to in ports.iter() {
+        for to in to.ports.iter() {
             self.send(pool, arrived.frame, PortId(to), now);
         }
-        if !peers.is_empty()
-            && let (Some(far), Some(network)) = (&mut self.far, self.switch.network_of(port))
+        if !to.peers.is_empty()
+            && let Some(far) = &mut self.far
         {
-            far.enqueue(&mut self.hub, &mut self.switch, arrived.frame, network, peers, now);
+            far.enqueue(&mut self.hub, &mut self.switch, arrived.frame, network, to.peers, now);
         }
     }
 

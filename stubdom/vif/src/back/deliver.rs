@@ -7,7 +7,7 @@ use xen_sys::netif::{self, ExtraInfo, RxResponse};
 
 use super::frame::{Body, Frame, MAX_RANGES};
 use super::gather::Checksum;
-use super::hub::{HOLD_MS, Hub, Lost, Outcome, dom_of};
+use super::hub::{HOLD_MS, Hub, Lost, Outcome, all_made, dom_of, sender_of};
 use super::port::{Broken, Port};
 
 /// A frame whose copies are in the batch at hand.
@@ -16,6 +16,8 @@ pub(super) struct Pending {
     frame: u16,
     /// Its copies in the batch.
     copies: u16,
+    /// Whether all of them were made, once the batch has run.
+    made: bool,
     /// The slots, the extra info not among them.
     slots: Vec<Slot, MAX_RANGES>,
 }
@@ -68,13 +70,7 @@ impl Hub {
                 let Some(&place) = members.get(index).and_then(|m| m.queue.front()) else { break };
                 let Some(frame) = frames.get(place) else { break };
                 let from = match &frame.body {
-                    Body::Guest { port, generation, .. } => {
-                        let sender = members.get(usize::from(*port));
-                        sender
-                            .filter(|m| m.generation == *generation)
-                            .and_then(|m| m.port.as_ref())
-                            .map(|p| p.dom)
-                    }
+                    Body::Guest { .. } => sender_of(members, frame),
                     Body::Own { .. } => Some(xen::DOMID_SELF),
                 };
                 let Some(member) = members.get_mut(index) else { break };
@@ -87,7 +83,13 @@ impl Hub {
                     Ok((Planned::Yes, copies, slots)) => {
                         member.wanted = None;
                         let _ = member.queue.pop_front();
-                        pending.push(Pending { port: index as u16, frame: place, copies, slots });
+                        pending.push(Pending {
+                            port: index as u16,
+                            frame: place,
+                            copies,
+                            made: false,
+                            slots,
+                        });
                         continue;
                     }
                     Ok((Planned::Full, ..)) => full = true,
@@ -108,23 +110,13 @@ impl Hub {
                 }
                 break;
             }
-            if members.get(index).is_some_and(|m| m.queue.is_empty())
-                && let Some(member) = members.get_mut(index)
-            {
+            if let Some(member) = members.get_mut(index).filter(|member| member.queue.is_empty()) {
                 member.wanted = None;
             }
         }
         let mut statuses = batch.run().ok();
         for pending in pending.iter_mut() {
-            let good = match &mut statuses {
-                Some(statuses) => {
-                    let of_frame = statuses.by_ref().take(pending.copies.into());
-                    of_frame.fold(true, |all, status| all & (status == GrantStatus::Okay))
-                }
-                None => false,
-            };
-            // Said by the number of copies: none is left to be doubted.
-            pending.copies = u16::from(!good);
+            pending.made = all_made(&mut statuses, pending.copies);
         }
         drop(statuses);
         for place in dropped {
@@ -136,10 +128,10 @@ impl Hub {
     /// Answers receivers and senders.
     fn conclude(&mut self, on: &mut impl FnMut(u16, Outcome)) {
         let mut all = core::mem::take(&mut self.pending);
-        for Pending { port, frame: place, copies, slots } in all.drain(..) {
-            let outcome = match copies {
-                0 => Ok(self.frames.get(place).map_or(0, |frame| frame.len)),
-                _ => Err(self.find_fault(port, place, &slots)),
+        for Pending { port, frame: place, made, slots, .. } in all.drain(..) {
+            let outcome = match made {
+                true => Ok(self.frames.get(place).map_or(0, |frame| frame.len)),
+                false => Err(self.find_fault(port, place, &slots)),
             };
             if let (Some(frame), Some(port)) = (
                 self.frames.get(place),

@@ -10,9 +10,9 @@ use alloc::boxed::Box;
 use core::task::{Context, Poll};
 
 use heapless::Deque;
-use xen::DomId;
 use xen::grant::{Relay, Remote};
 use xen::page::PoolPage;
+use xen::{DomId, GrantStatus};
 use xen_sys::netif;
 
 use super::deliver::Pending;
@@ -221,13 +221,7 @@ impl Hub {
         let mut statuses = batch.run().ok();
         let mut bad = [false; TURN];
         for (((place, head), count), bad) in arrived.iter().zip(heads.iter()).zip(copies).zip(&mut bad) {
-            let good = match &mut statuses {
-                Some(statuses) => statuses
-                    .by_ref()
-                    .take(count.into())
-                    .fold(true, |all, s| all & (s == xen::GrantStatus::Okay)),
-                None => false,
-            };
+            let good = all_made(&mut statuses, count);
             let Some(frame) = frames.get_mut(place.frame) else { continue };
             let wanted = frame.head_wanted(least);
             if let (Some(to), Some(from)) = (frame.head.get_mut(..wanted.into()), head.0.get(..wanted.into()))
@@ -405,6 +399,20 @@ impl Hub {
 /// Whether three quarters of all places are taken.
 fn few(frames: &Frames) -> bool {
     frames.free() < frames.count() / 4
+}
+
+/// Whether the next `count` copies of a batch were made. `None`: Xen refused the batch.
+pub(super) fn all_made(statuses: &mut Option<impl Iterator<Item = GrantStatus>>, count: u16) -> bool {
+    // All are looked at, as the next frame's come behind them.
+    let made = |all, status| all & (status == GrantStatus::Okay);
+    statuses.as_mut().is_some_and(|statuses| statuses.by_ref().take(count.into()).fold(true, made))
+}
+
+/// Whose pages a frame is in: nobody's if the guest that sent it is gone, or it is ours.
+pub(super) fn sender_of(members: &[Member], frame: &Frame) -> Option<DomId> {
+    let Body::Guest { port, generation, .. } = &frame.body else { return None };
+    members.get(usize::from(*port)).filter(|member| member.generation == *generation)?;
+    dom_of(members, *port)
 }
 
 /// Whose a port is.

@@ -1,12 +1,11 @@
 //! Whole frames into our memory, for the way to other hosts: many with one hypercall.
 
 use heapless::Vec;
-use xen::GrantStatus;
 use xen::grant::Remote;
 
 use super::frame::{Body, Frame};
 use super::gather::MAX_FRAGMENTS;
-use super::hub::{Hub, TURN, dom_of};
+use super::hub::{Hub, TURN, all_made, sender_of};
 
 impl Hub {
     /// Copies frames into `into`, one behind the other, as many as there is room for and at most
@@ -35,13 +34,7 @@ impl Hub {
                 let head = frame.head();
                 let (mut to, mut tail) = octets.split_at_mut(head.len().min(len));
                 to.copy_from_slice(head.get(..to.len()).unwrap_or_default());
-                let dom = match &frame.body {
-                    Body::Guest { port, generation, .. } => members
-                        .get(usize::from(*port))
-                        .filter(|m| m.generation == *generation)
-                        .and_then(|_| dom_of(members, *port)),
-                    Body::Own { .. } => None,
-                };
+                let dom = sender_of(members, frame);
                 for (gref, offset, _, len) in frame.pieces((0, frame.len)) {
                     (to, tail) = tail.split_at_mut(usize::from(len).min(tail.len()));
                     // A sender that is gone: no status will say that this was copied.
@@ -54,9 +47,7 @@ impl Hub {
         let mut statuses = batch.run().ok();
         let mut good: Vec<bool, TURN> = Vec::new();
         for (&place, copies) in places.iter().zip(&copies) {
-            let read = statuses.as_mut().is_some_and(|statuses| {
-                statuses.by_ref().take((*copies).into()).fold(true, |all, s| all & (s == GrantStatus::Okay))
-            });
+            let read = all_made(&mut statuses, *copies);
             // A guest's frame with more than its head and no copy: the guest is gone.
             let whole = frames.get(place).is_some_and(|f| *copies > 0 || f.head().len() >= f.len.into());
             let _ = good.push(read && whole);

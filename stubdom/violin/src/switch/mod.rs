@@ -76,6 +76,23 @@ pub enum Forward {
     Flood(Flood),
 }
 
+impl Forward {
+    /// The targets as sets, one place as a flood of one.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn targets(self) -> Result<Flood, DropReason> {
+        let mut flood = Flood { ports: Ports::EMPTY, peers: Peers::EMPTY };
+        match self {
+            Self::Drop(reason) => return Err(reason),
+            Self::One(Target::Port(port)) => flood.ports.insert(port.0),
+            Self::One(Target::Peer(peer)) => flood.peers.insert(peer.0),
+            Self::Flood(all) => flood = all,
+        }
+        Ok(flood)
+    }
+}
+
 /// The targets of a flood. A value of its own: the switch is free while the driver walks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flood {
