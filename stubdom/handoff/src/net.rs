@@ -324,8 +324,6 @@ pub struct PortStats {
     pub notified: u64,
     /// Notifications from the guest.
     pub notifications: u64,
-    /// Hypercalls on behalf of this port.
-    pub hypercalls: u64,
     /// Frames that wait for the guest.
     pub queued: u32,
 }

@@ -95,7 +95,6 @@ fn every_answer_fits_and_comes_back_as_it_was() {
         drops: full(),
         notified: u64::MAX,
         notifications: u64::MAX,
-        hypercalls: u64::MAX,
         queued: u32::MAX,
     }));
     answer(NetAnswer::Peer(PeerStats {

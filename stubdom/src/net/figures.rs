@@ -160,7 +160,6 @@ impl State {
             drops: Counters::default(),
             notified: self.hub.port(index).map_or(0, |port| port.notified),
             notifications,
-            hypercalls: 0,
             queued: queued as u32,
         })
     }

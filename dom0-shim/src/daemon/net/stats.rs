@@ -151,12 +151,12 @@ fn of_network(n: &NetworkStats) -> Value {
 
 fn of_port(p: &PortStats, host: &dyn Host) -> Value {
     let PortStats { network: _, domid, devid, mac, pinned, state, reason, from_guest, to_guest, .. } = p;
-    let PortStats { drops, notified, notifications, hypercalls, queued, .. } = p;
+    let PortStats { drops, notified, notifications, queued, .. } = p;
     json!({
         "guest": host.name(*domid), "domid": domid, "devid": devid, "mac": mac_text(mac), "pinned": pinned,
         "state": state.as_str(), "reason": reason.as_str(),
         "from_guest": traffic(from_guest), "to_guest": traffic(to_guest), "drops": counters(drops),
-        "notified": notified, "notifications": notifications, "hypercalls": hypercalls, "queued": queued,
+        "notified": notified, "notifications": notifications, "queued": queued,
     })
 }
 

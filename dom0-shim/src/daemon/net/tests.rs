@@ -230,7 +230,6 @@ fn figures_come_with_names_and_each_port_under_its_network() {
             drops: drops.clone(),
             notified: 4,
             notifications: 5,
-            hypercalls: 6,
             queued: 0,
         })
     };
