@@ -233,7 +233,7 @@ impl std::fmt::Display for Round {
 
 impl From<handoff::Round> for Round {
     fn from(r: handoff::Round) -> Self {
-        let handoff::Round { round, live, sent, zero, skipped, dirtied, micros } = r;
+        let handoff::Round { round, live, sent, zero, skipped, dirtied, micros, .. } = r;
         Self { round, live, sent, zero, skipped, dirtied, ms: micros as f64 / 1000.0 }
     }
 }

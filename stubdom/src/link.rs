@@ -149,8 +149,8 @@ impl Link {
     ) -> Result<(), LinkError> {
         match message {
             ToStub::Hello(_) => return Err(LinkError::Nonsense("a second hello")),
-            ToStub::Start { job, guest, pages, policy } => {
-                if let Err(why) = self.start(Start { job, guest, pages, policy }, spawner) {
+            ToStub::Start { job, guest, pages, plan } => {
+                if let Err(why) = self.start(Start { job, guest, pages, plan }, spawner) {
                     self.send(&ToShim::Ended { job, result: Err(why) }, &[]).await?;
                 }
             }

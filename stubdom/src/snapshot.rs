@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use handoff::{Failure, Job, Outcome, Policy, ToShim, Verb, VerbError, WINDOW_SLOTS};
+use handoff::{Failure, Job, Outcome, Plan, Policy, Tally, ToShim, Verb, VerbError, WINDOW_SLOTS};
 use livesave::{Action, AnyPolicy, Event, How, LiveSave, PoolFit, Precopy, ReadDone, XenSave};
 use xen::executor::yield_now;
 use xen::grant::Gref;
@@ -24,15 +24,15 @@ pub(crate) struct Start {
     pub(crate) job: Job,
     pub(crate) guest: u16,
     pub(crate) pages: u32,
-    pub(crate) policy: Policy,
+    pub(crate) plan: Plan,
 }
 
 /// Takes a snapshot. However it ends, the engine has asked for the guest to go on.
 pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<handoff::Report, Failure> {
-    let policy = match start.policy {
-        Policy::LiveSave => AnyPolicy::LiveSave(LiveSave::default()),
+    let policy = match start.plan.policy {
         Policy::PoolFit => AnyPolicy::PoolFit(PoolFit::default()),
         Policy::XenSave => AnyPolicy::XenSave(XenSave),
+        _ => AnyPolicy::LiveSave(LiveSave::default()),
     };
     let staging = pages::take(link.pool(), COPY_BATCH).ok_or(Failure::NoMemory)?;
     let config = livesave::Config {
@@ -281,6 +281,7 @@ impl Driver<'_> {
             let round = handoff::Round {
                 round: r.number as u16,
                 live: !r.last,
+                asked: r.asked,
                 sent: r.copied(),
                 zero: r.zero,
                 skipped: r.skipped,
@@ -310,9 +311,18 @@ impl Driver<'_> {
             sent: r.sent + r.zero,
             zero: r.zero,
             skipped: r.skipped,
+            kept: r.kept,
             overflow: r.overflow.saturating_add(self.spilled),
+            prepared: 0,
+            estimate_us: 0,
+            throttle: 100,
             copy_hypercalls: self.source.hypercalls(),
             copy_micros: self.source.micros,
+            codec_micros: 0,
+            raw: Tally::default(),
+            lz4: Tally::default(),
+            delta: Tally::default(),
+            blocks: Tally::default(),
         })
     }
 }

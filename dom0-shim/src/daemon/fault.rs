@@ -65,5 +65,7 @@ pub(super) fn step_of(verb: Verb) -> &'static str {
         Verb::Suspend => "suspend",
         Verb::State => "state",
         Verb::Resume => "resume",
+        Verb::Prepare { .. } => "prepare",
+        Verb::Throttle { .. } => "throttle",
     }
 }

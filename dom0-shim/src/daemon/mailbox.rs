@@ -123,6 +123,10 @@ impl Mailbox {
             sink.failed = noted.err().map(Error::from);
             return Ok(true);
         }
+        if let Content::Coded { .. } = first.content {
+            sink.failed = Some(Error::new("the stub domain sent coded pages"));
+            return Ok(false);
+        }
         // Asking for the last offset too proves that every slot of the run exists.
         let last = first.slot.saturating_add(run.len() as u32 - 1);
         let offset = match (writer.offset(first.slot.into()), writer.offset(last.into())) {

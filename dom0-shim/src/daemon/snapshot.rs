@@ -57,7 +57,7 @@ impl Snapshot {
             job,
             guest: self.guest.domid(),
             pages: self.guest.pages(),
-            policy: self.policy.into(),
+            plan: handoff::Plan::new(self.policy.into()),
         };
         let mut rounds = Vec::new();
         let ended = match connection.send(&start, &[]) {
@@ -179,6 +179,9 @@ impl Snapshot {
                     Err(e) => Err(e),
                 }
             }
+            Verb::Prepare { .. } | Verb::Throttle { .. } => {
+                return Err(Error::new("the stub domain asked for what was not offered"));
+            }
             Verb::Revoke => guest.revoke(),
             Verb::Suspend => guest.suspend(),
             Verb::State => guest.state(),
@@ -244,6 +247,11 @@ impl Snapshot {
                 .hint("Give it a larger pool: luthier down && luthier up --pool MIB"),
             Failure::Busy => Error::new("the stub domain has as many snapshots in progress as it can hold")
                 .hint("Try again when one has ended"),
+            Failure::Target { estimate_us } => Error::new(format!(
+                "`{name}` would have been suspended for about {} ms, more than the target",
+                estimate_us / 1000
+            ))
+            .hint("The guest runs on; no image was made. A larger --downtime, or without --strict"),
             Failure::Protocol => Error::new("the stub domain did not understand the shim")
                 .hint("Install stub and shim of one release, then: luthier down && luthier up"),
         }
@@ -260,17 +268,9 @@ impl Snapshot {
             self.guest.take_state().ok_or_else(|| Error::new("the guest's state was not recorded"))?;
         writer.set_state(state);
         let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-        let stop = match report.stop {
-            handoff::Stop::NotLive => "not-live",
-            handoff::Stop::FewDirty => "few-dirty",
-            handoff::Stop::TooManyRounds => "too-many-rounds",
-            handoff::Stop::TooMuchSent => "too-much-sent",
-            handoff::Stop::FitsPool => "fits-pool",
-            handoff::Stop::NotShrinking => "not-shrinking",
-        };
         let mut figures = json!({
             "policy": self.policy.name(),
-            "stop": stop,
+            "stop": report.stop.as_str(),
             "rounds": rounds,
             "pages": self.guest.pages(),
             "pages_sent": report.sent,

@@ -16,10 +16,14 @@ mod capture;
 mod message;
 mod net;
 mod pages;
+mod plan;
+mod report;
 mod wire;
 
 pub use capture::*;
 pub use message::*;
 pub use net::*;
 pub use pages::*;
+pub use plan::*;
+pub use report::*;
 pub use wire::*;

@@ -4,10 +4,12 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{NetAnswer, NetOrder, RequestId};
+use crate::plan::Plan;
+use crate::report::{Progress, Report, Round};
 
 /// The version of this protocol. It changes whenever a message changes its shape: the two ends
 /// are installed together and never need to understand an older one, only to refuse it clearly.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Says "this is Luthier's handoff" before anything else is believed: "LUTH".
 pub const MAGIC: u32 = 0x4854_554c;
@@ -49,17 +51,6 @@ impl Hello {
     }
 }
 
-/// When pre-copy stops; the shim passes on what the operator chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Policy {
-    /// The Live Save paper's loop.
-    LiveSave,
-    /// Suspend as soon as what is left fits the pool.
-    PoolFit,
-    /// Suspend first, then copy everything: what `xl save` does.
-    XenSave,
-}
-
 /// From the shim to the stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToStub {
@@ -73,8 +64,8 @@ pub enum ToStub {
         guest: u16,
         /// The number of slots: the guest's populated frames.
         pages: u32,
-        /// When to stop pre-copy.
-        policy: Policy,
+        /// How.
+        plan: Plan,
     },
     /// Answers the verb `seq` of `job`. Bulk as the outcome says.
     Reply {
@@ -174,8 +165,22 @@ pub enum Verb {
         /// How many slots.
         count: u16,
     },
-    /// Take back every grant of both halves. Answer: `Done`, or the error `Spoiled` if the guest
-    /// had changed one of them.
+    /// Grant the stub read-only access to slots beside the window, for as long as the snapshot
+    /// lasts: what the last round will read. Bulk: the slots, `count` × u32, at most
+    /// [`WINDOW_SLOTS`]. Answer: `Window`, or an error if they find no place.
+    Prepare {
+        /// How many were granted so before: the place of the first of these.
+        at: u32,
+        /// How many slots.
+        count: u16,
+    },
+    /// Give the guest so much of its CPU time. Answer: `Done`.
+    Throttle {
+        /// 1 to 100; 100 is all that it had before the snapshot.
+        percent: u8,
+    },
+    /// Take back every grant, the window's and the prepared ones. Answer: `Done`, or the error
+    /// `Spoiled` if the guest had changed one of them.
     Revoke,
     /// Ask the guest to suspend and wait until it has. Answer: `Done`.
     Suspend,
@@ -252,77 +257,9 @@ pub enum Failure {
     Busy,
     /// The shim's answer makes no sense.
     Protocol,
-}
-
-/// One round of pre-copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Round {
-    /// From 1.
-    pub round: u16,
-    /// Whether the guest ran.
-    pub live: bool,
-    /// Pages sent, with contents or as zero.
-    pub sent: u32,
-    /// Pages of `sent` that were all zero.
-    pub zero: u32,
-    /// Pages left for later because they were dirty again.
-    pub skipped: u32,
-    /// Pages found dirty at the end of the round.
-    pub dirtied: u32,
-    /// How long it took, in microseconds.
-    pub micros: u64,
-}
-
-/// Where a snapshot stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The present round, from 1.
-    pub round: u16,
-    /// Pages left in it.
-    pub remaining: u32,
-    /// Pages sent since the start.
-    pub sent: u64,
-    /// Pages a second dirtied in the last round.
-    pub dirty_rate: u32,
-    /// Pages a second copied.
-    pub copy_rate: u32,
-}
-
-/// Why pre-copy stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stop {
-    /// The policy is not live.
-    NotLive,
-    /// Few pages were left.
-    FewDirty,
-    /// The policy's limit of rounds was reached.
-    TooManyRounds,
-    /// The policy's limit of pages was reached.
-    TooMuchSent,
-    /// What was left fitted the pool.
-    FitsPool,
-    /// Rounds no longer left less than the one before.
-    NotShrinking,
-}
-
-/// What a finished snapshot did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Rounds, the last one included.
-    pub rounds: u16,
-    /// Why pre-copy stopped.
-    pub stop: Stop,
-    /// Pages sent in all.
-    pub sent: u64,
-    /// Pages of `sent` that were zero.
-    pub zero: u64,
-    /// Pages left for later, in all rounds.
-    pub skipped: u64,
-    /// Pages of the last round that did not fit the pool and were streamed while the guest was
-    /// suspended.
-    pub overflow: u32,
-    /// Hypercalls that copied pages.
-    pub copy_hypercalls: u64,
-    /// Microseconds in those hypercalls.
-    pub copy_micros: u64,
+    /// The target of the suspended time can't be met, and the operator wants no snapshot then.
+    Target {
+        /// What the suspended time would have been, in microseconds.
+        estimate_us: u32,
+    },
 }

@@ -20,9 +20,28 @@ pub enum Content {
     Zero,
     /// [`PAGE_SIZE`] bytes follow.
     Raw,
+    /// `len` bytes follow, 1 to one less than [`PAGE_SIZE`].
+    Coded {
+        /// What they are.
+        coding: Coding,
+        /// How many.
+        len: u16,
+    },
 }
 
-/// What is said of a page: `slot: u32, content: u32, checksum: u64`, little endian.
+/// What the bytes of a coded page are. The formats are those of `livesave::codec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// An LZ4 block.
+    Lz4,
+    /// The difference to what was sent last for this slot.
+    Delta,
+    /// Blocks, new ones and ones that were sent before. Pages must then be decoded in the order
+    /// in which they were sent.
+    Blocks,
+}
+
+/// What is said of a page: `slot: u32, content: u16, len: u16, checksum: u64`, little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageEntry {
     /// Which page of the guest.
@@ -36,13 +55,17 @@ pub struct PageEntry {
 impl PageEntry {
     /// The entry as bytes.
     pub fn emit(&self) -> [u8; PAGE_ENTRY_LEN] {
-        let content: u32 = match self.content {
-            Content::Zero => 0,
-            Content::Raw => 1,
+        let (content, len): (u16, u16) = match self.content {
+            Content::Zero => (0, 0),
+            Content::Raw => (1, 0),
+            Content::Coded { coding: Coding::Lz4, len } => (2, len),
+            Content::Coded { coding: Coding::Delta, len } => (3, len),
+            Content::Coded { coding: Coding::Blocks, len } => (4, len),
         };
         let mut bytes = [0; PAGE_ENTRY_LEN];
         bytes[..4].copy_from_slice(&self.slot.to_le_bytes());
-        bytes[4..8].copy_from_slice(&content.to_le_bytes());
+        bytes[4..6].copy_from_slice(&content.to_le_bytes());
+        bytes[6..8].copy_from_slice(&len.to_le_bytes());
         bytes[8..].copy_from_slice(&self.checksum.to_le_bytes());
         bytes
     }
@@ -50,12 +73,20 @@ impl PageEntry {
     /// Reads an entry.
     ///
     /// # Errors
-    /// [`WireError::BadBulk`] for an unknown kind of content.
+    /// [`WireError::BadBulk`] for an unknown kind of content, or an impossible length.
     pub fn parse(bytes: &[u8; PAGE_ENTRY_LEN]) -> Result<Self, WireError> {
-        let [s0, s1, s2, s3, c0, c1, c2, c3, sum @ ..] = *bytes;
-        let content = match u32::from_le_bytes([c0, c1, c2, c3]) {
-            0 => Content::Zero,
-            1 => Content::Raw,
+        let [s0, s1, s2, s3, c0, c1, l0, l1, sum @ ..] = *bytes;
+        let len = u16::from_le_bytes([l0, l1]);
+        let coded = |coding| match len {
+            1.. if usize::from(len) < PAGE_SIZE => Ok(Content::Coded { coding, len }),
+            _ => Err(WireError::BadBulk),
+        };
+        let content = match (u16::from_le_bytes([c0, c1]), len) {
+            (0, 0) => Content::Zero,
+            (1, 0) => Content::Raw,
+            (2, _) => coded(Coding::Lz4)?,
+            (3, _) => coded(Coding::Delta)?,
+            (4, _) => coded(Coding::Blocks)?,
             _ => return Err(WireError::BadBulk),
         };
         Ok(Self { slot: u32::from_le_bytes([s0, s1, s2, s3]), content, checksum: u64::from_le_bytes(sum) })
@@ -66,6 +97,7 @@ impl PageEntry {
         match self.content {
             Content::Zero => 0,
             Content::Raw => PAGE_SIZE,
+            Content::Coded { len, .. } => len.into(),
         }
     }
 }

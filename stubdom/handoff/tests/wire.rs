@@ -19,22 +19,41 @@ fn through<M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::
 #[test]
 fn every_message_fits_and_comes_back_as_it_was() {
     let error = VerbError { kind: VerbErrorKind::Hypervisor, detail: detail() };
+    let tally = Tally { pages: u64::MAX, bytes: u64::MAX };
     let report = Report {
         rounds: u16::MAX,
         stop: Stop::TooMuchSent,
         sent: u64::MAX,
         zero: u64::MAX,
         skipped: u64::MAX,
+        kept: u32::MAX,
         overflow: u32::MAX,
+        prepared: u32::MAX,
+        estimate_us: u32::MAX,
+        throttle: u8::MAX,
         copy_hypercalls: u64::MAX,
         copy_micros: u64::MAX,
+        codec_micros: u64::MAX,
+        raw: tally,
+        lz4: tally,
+        delta: tally,
+        blocks: tally,
     };
     through(ToStub::Hello(Hello::new(u32::MAX)));
-    through(ToStub::Start { job: u32::MAX, guest: u16::MAX, pages: u32::MAX, policy: Policy::XenSave });
+    let plan = Plan {
+        prepare: u32::MAX,
+        pool_pages: u32::MAX,
+        copy_batch: u16::MAX,
+        codecs: Codecs::Chosen { lz4: true, delta: true, blocks: true },
+        fixed_us: u32::MAX,
+        ..Plan::new(Policy::Downtime { target_us: u32::MAX, strict: true })
+    };
+    through(ToStub::Start { job: u32::MAX, guest: u16::MAX, pages: u32::MAX, plan });
     through(ToStub::Reply { job: 1, seq: 2, result: Err(error.clone()) });
     through(ToStub::Reply { job: 1, seq: 2, result: Ok(Outcome::Window { first_ref: u32::MAX }) });
     through(ToStub::Cancel { job: 3 });
     through(ToShim::Verb { job: 1, seq: 9, verb: Verb::Window { half: 1, skip_dirty: true, count: 4096 } });
+    through(ToShim::Verb { job: 1, seq: 9, verb: Verb::Prepare { at: u32::MAX, count: 4096 } });
     through(ToShim::Pages { job: 1, count: 32 });
     through(ToShim::Round { job: 1, round: Round { micros: u64::MAX, ..Round::default() } });
     through(ToShim::Progress { job: 1, progress: Progress { sent: u64::MAX, ..Progress::default() } });
@@ -82,9 +101,29 @@ proptest! {
     }
 
     #[test]
-    fn page_entries_come_back(slot: u32, zero: bool, checksum: u64) {
-        let content = if zero { Content::Zero } else { Content::Raw };
+    fn page_entries_come_back(slot: u32, kind in 0usize..5, len in 1u16..4096, checksum: u64) {
+        let coded = |coding| Content::Coded { coding, len };
+        let content = [
+            Content::Zero,
+            Content::Raw,
+            coded(Coding::Lz4),
+            coded(Coding::Delta),
+            coded(Coding::Blocks),
+        ][kind];
         let entry = PageEntry { slot, content, checksum };
         prop_assert_eq!(PageEntry::parse(&entry.emit()), Ok(entry));
+    }
+
+    #[test]
+    fn entries_of_impossible_lengths_are_refused(kind in 0u16..7, len: u16) {
+        let mut bytes = [0; PAGE_ENTRY_LEN];
+        bytes[4..6].copy_from_slice(&kind.to_le_bytes());
+        bytes[6..8].copy_from_slice(&len.to_le_bytes());
+        let possible = match kind {
+            0 | 1 => len == 0,
+            2..=4 => (1..4096).contains(&len),
+            _ => false,
+        };
+        prop_assert_eq!(PageEntry::parse(&bytes).is_ok(), possible);
     }
 }
