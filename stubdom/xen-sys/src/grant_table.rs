@@ -82,6 +82,9 @@ const _: () = assert!(core::mem::offset_of!(GnttabCopy, status) == 36);
 /// `GNTMAP_host_map`: into our memory, for the processor.
 pub const GNTMAP_HOST_MAP: u32 = 1 << 1;
 
+/// `GNTMAP_readonly`: not for writing.
+pub const GNTMAP_READONLY: u32 = 1 << 2;
+
 /// `struct gnttab_map_grant_ref`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -235,22 +238,26 @@ pub unsafe fn copy(ops: &mut [GnttabCopy]) -> Result<(), Errno> {
     unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_COPY, arg, count) }.map(drop)
 }
 
-/// Maps a frame by its grant; the status is written into `op`.
+/// Maps frames by their grants, in order; the status of each is written into its op.
 ///
 /// # Safety
-/// Nothing of ours is at `op.host_addr`.
-pub unsafe fn map(op: &mut GnttabMap) -> Result<(), Errno> {
-    // SAFETY: `op` is what the call takes and outlives it; the rest is the caller's.
-    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, (&raw mut *op) as u64, 1) }.map(drop)
+/// Nothing of ours is at any `host_addr`.
+pub unsafe fn map(ops: &mut [GnttabMap]) -> Result<(), Errno> {
+    let count = ops.len() as u64;
+    let arg = ops.as_mut_ptr() as u64;
+    // SAFETY: `ops` is an array of gnttab_map_grant_ref of that length; the rest is the caller's.
+    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, arg, count) }.map(drop)
 }
 
-/// Unmaps it again; the status is written into `op`.
+/// Unmaps them again; the status of each is written into its op.
 ///
 /// # Safety
 /// Nothing uses what is mapped there.
-pub unsafe fn unmap(op: &mut GnttabUnmap) -> Result<(), Errno> {
+pub unsafe fn unmap(ops: &mut [GnttabUnmap]) -> Result<(), Errno> {
+    let count = ops.len() as u64;
+    let arg = ops.as_mut_ptr() as u64;
     // SAFETY: as above.
-    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, (&raw mut *op) as u64, 1) }.map(drop)
+    unsafe { hypercall3(GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, arg, count) }.map(drop)
 }
 
 /// How many frames our table has and may have.

@@ -1,5 +1,5 @@
-//! Mapping single pages that others granted us: the rings of their devices, nothing else. Data is
-//! copied ([`super::Copier`]); a mapping lets the other side change what we read at any time.
+//! Mapping single pages that others granted us: the rings of their devices. A mapping lets the
+//! other side change what we read at any time.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use xen_sys::{DomId, PAGE_SHIFT};
 use super::Gref;
 
 /// Pages that can be mapped at a time.
-const PAGES: u64 = 256;
+pub(super) const PAGES: u64 = 256;
 
 /// Why a page was not mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,9 @@ impl Window {
 pub unsafe fn set_window(start: u64, end: u64) {
     let mut window = WINDOW.lock();
     window.start = start;
-    window.pages = (end.saturating_sub(start) >> PAGE_SHIFT).min(PAGES);
+    let pages = end.saturating_sub(start) >> PAGE_SHIFT;
+    window.pages = pages.min(PAGES);
+    super::view::set_window(start + (window.pages << PAGE_SHIFT), pages - window.pages);
 }
 
 /// A page of another domain, mapped by its grant. Unmapped when dropped. The other side reads and
@@ -101,7 +103,7 @@ impl MappedPage {
             dev_bus_addr: 0,
         };
         // SAFETY: the window has nothing of ours behind it, and this place of it was free.
-        let called = unsafe { sys::map(&mut op) }.map_err(MapError::Xen);
+        let called = unsafe { sys::map(core::slice::from_mut(&mut op)) }.map_err(MapError::Xen);
         let mapped = called.and_then(|()| match GrantStatus::from_raw(op.status) {
             GrantStatus::Okay => Ok(MappedPage { address, handle: op.handle }),
             status => Err(MapError::Refused(status)),
@@ -127,7 +129,7 @@ impl Drop for MappedPage {
             status: GrantStatus::GeneralError as i16,
         };
         // SAFETY: whoever has a pointer from `as_ptr` keeps `self`, so nothing uses the page.
-        let called = unsafe { sys::unmap(&mut op) };
+        let called = unsafe { sys::unmap(core::slice::from_mut(&mut op)) };
         if called.is_ok() && op.status == GrantStatus::Okay as i16 {
             WINDOW.lock().give_back(self.address);
         }

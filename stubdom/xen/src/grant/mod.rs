@@ -11,6 +11,7 @@ mod copy;
 mod map;
 mod relay;
 mod table;
+mod view;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ pub use copy::{Batch, Copier, MAX_BATCH};
 pub use map::{MapError, MappedPage, set_window};
 pub use relay::{Batch as RelayBatch, Full, Relay, Remote};
 use table::Table;
+pub use view::View;
 
 use crate::page::PoolPage;
 
