@@ -2,10 +2,13 @@
 //! A client sends one [`Request`] and reads [`Event`]s until `Done` or `Failed`. A client that
 //! hangs up cancels what it asked for.
 
+mod options;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
+pub use options::{PolicyName, Prepare, SkipWhen, SnapshotOptions};
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,10 +44,9 @@ pub enum Request {
     Snapshot {
         /// Name or domain id.
         guest: String,
-        /// The policy's name.
-        policy: PolicyName,
-        /// How long the guest may take to answer the request to suspend, in seconds.
-        suspend_timeout: u32,
+        /// How.
+        #[serde(default)]
+        options: SnapshotOptions,
     },
     /// Something about networks.
     Net {
@@ -109,31 +111,6 @@ pub enum NetRequest {
     Key,
     /// Whether this host is fit for networks, for `luthier check`.
     Fitness,
-}
-
-/// Policies by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum PolicyName {
-    /// Pre-copy while the guest runs; suspend it for what is left (the Live Save paper)
-    #[default]
-    LiveSave,
-    /// One pass while the guest runs, then suspend it as soon as the rest fits the pool: the
-    /// shortest snapshot, with a suspended time bounded by the pool
-    PoolFit,
-    /// Suspend first, then copy everything (as plain xl save does)
-    XenSave,
-}
-
-impl PolicyName {
-    /// The name, as on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LiveSave => "live-save",
-            Self::PoolFit => "pool-fit",
-            Self::XenSave => "xen-save",
-        }
-    }
 }
 
 /// What the daemon answers.
@@ -207,6 +184,9 @@ pub struct Round {
     pub round: u16,
     /// Whether the guest ran.
     pub live: bool,
+    /// Pages to be sent at its begin; 0 in images of earlier versions.
+    #[serde(default)]
+    pub asked: u32,
     /// Pages sent.
     pub sent: u32,
     /// Of these, zero pages.
@@ -222,7 +202,7 @@ pub struct Round {
 /// A line of a table of rounds, as `snapshot` and `show` print it.
 impl std::fmt::Display for Round {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { round, live, sent, zero, skipped, dirtied, ms } = self;
+        let Self { round, live, sent, zero, skipped, dirtied, ms, .. } = self;
         let how = if *live { "live" } else { "suspended" };
         write!(
             f,
@@ -233,8 +213,8 @@ impl std::fmt::Display for Round {
 
 impl From<handoff::Round> for Round {
     fn from(r: handoff::Round) -> Self {
-        let handoff::Round { round, live, sent, zero, skipped, dirtied, micros, .. } = r;
-        Self { round, live, sent, zero, skipped, dirtied, ms: micros as f64 / 1000.0 }
+        let handoff::Round { round, live, asked, sent, zero, skipped, dirtied, micros } = r;
+        Self { round, live, asked, sent, zero, skipped, dirtied, ms: micros as f64 / 1000.0 }
     }
 }
 
@@ -243,15 +223,5 @@ impl From<handoff::Progress> for Progress {
         let handoff::Progress { round, remaining, sent, dirty_rate, copy_rate } = p;
         let estimate_ms = (u64::from(remaining) * 1000).checked_div(u64::from(copy_rate));
         Self { round, remaining, sent, dirty_rate, copy_rate, estimate_ms }
-    }
-}
-
-impl From<PolicyName> for handoff::Policy {
-    fn from(p: PolicyName) -> Self {
-        match p {
-            PolicyName::LiveSave => Self::LiveSave,
-            PolicyName::PoolFit => Self::PoolFit,
-            PolicyName::XenSave => Self::XenSave,
-        }
     }
 }

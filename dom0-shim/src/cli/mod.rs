@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::api::{PolicyName, Request};
+use crate::api::{Request, SnapshotOptions};
 use crate::error::Result;
 use crate::paths;
 
@@ -128,12 +128,9 @@ pub enum Command {
     Snapshot {
         /// The guest's name or domain id
         guest: String,
-        /// When to stop copying live
-        #[arg(long, value_enum, default_value_t)]
-        policy: PolicyName,
-        /// How long the guest may take to answer the request to suspend
-        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
-        suspend_timeout: u32,
+        /// How
+        #[command(flatten)]
+        options: SnapshotOptions,
     },
     /// List the images
     List,
@@ -232,14 +229,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)
         }
         Command::Net { command } => net::run(cli, command),
-        Command::Snapshot { guest, policy, suspend_timeout } => {
-            let request = Request::Snapshot {
-                guest: guest.clone(),
-                policy: *policy,
-                suspend_timeout: *suspend_timeout,
-            };
-            snapshot::run(cli, &request)
-        }
+        Command::Snapshot { guest, options } => snapshot::run(cli, guest, options),
         Command::List => images::list(cli),
         Command::Show { image } => images::show(cli, image),
         Command::Verify { image } => images::verify(cli, image),

@@ -7,18 +7,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::{Cli, client, print};
-use crate::api::{Event, Request};
+use crate::api::{Event, Request, SnapshotOptions};
 use crate::error::Result;
 
 /// Takes the snapshot and shows it.
-pub(super) fn run(cli: &Cli, request: &Request) -> Result<()> {
+pub(super) fn run(cli: &Cli, guest: &str, options: &SnapshotOptions) -> Result<()> {
+    options.check()?;
+    let request = Request::Snapshot { guest: guest.to_owned(), options: options.clone() };
     if cli.json {
-        let result = client::ask_with(&cli.run, request, &mut |event| print::json_line(event))?;
+        let result = client::ask_with(&cli.run, &request, &mut |event| print::json_line(event))?;
         print::json_line(&Event::Done { result });
         return Ok(());
     }
     let mut screen = Screen::new();
-    let result = client::ask_with(&cli.run, request, &mut |event| screen.show(event));
+    let result = client::ask_with(&cli.run, &request, &mut |event| screen.show(event));
     screen.bar.finish_and_clear();
     summary(&result?);
     Ok(())

@@ -79,3 +79,40 @@ fn mac_addresses_are_checked() {
         assert!(mac(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_snapshot_without_options_is_what_the_defaults_of_requests_say() {
+    let Command::Snapshot { guest, options } = parse("luthier snapshot web").unwrap().command else {
+        panic!()
+    };
+    assert_eq!((guest.as_str(), options), ("web", SnapshotOptions::default()));
+    // What an older client leaves out is a default, too.
+    let request: Request = serde_json::from_str(r#"{"request":"snapshot","guest":"web"}"#).unwrap();
+    assert!(matches!(request, Request::Snapshot { options, .. } if options == SnapshotOptions::default()));
+}
+
+#[test]
+fn options_of_a_snapshot_are_checked() {
+    for good in [
+        "--policy downtime --downtime 5ms --strict --throttle",
+        "--policy improved-live-save --skip always --defer-hot",
+        "--policy xen-migrate-4.5 --codec lz4,delta --prepare 2048 --pool 64 --copy-batch 1",
+        "--parent web@20261121T202439Z --keep-log --codec none --prepare auto",
+    ] {
+        assert!(parse(&format!("luthier snapshot web {good}")).is_ok(), "{good}");
+    }
+    for bad in [
+        "--policy fastest",
+        "--downtime 30",
+        "--downtime 0s",
+        "--skip sometimes",
+        "--codec zip",
+        "--prepare some",
+        "--pool 0",
+        "--copy-batch 0",
+        "--copy-batch 513",
+        "--suspend-timeout 0",
+    ] {
+        assert!(parse(&format!("luthier snapshot web {bad}")).is_err(), "{bad}");
+    }
+}

@@ -8,12 +8,14 @@
 mod allow;
 mod desk;
 mod fault;
+mod figures;
 mod gather;
 mod guest;
 mod journal;
 mod link;
 mod mailbox;
 mod net;
+mod plan;
 mod recovery;
 mod saver;
 mod server;

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use store::ImageWriter;
 
 use super::fault;
+use super::figures::{Seen, figures, ms};
 use super::guest::Guest;
 use super::link::{Connection, Link};
 use super::mailbox::{Mail, Mailbox};
+use super::plan::Costs;
 use crate::api::{Event, PolicyName};
 use crate::error::{Error, Result};
 
@@ -31,7 +33,7 @@ const SILENCE_RUNNING: Duration = Duration::from_secs(30);
 const GNTST_BAD_PAGE: i16 = -9;
 
 /// What a snapshot needs.
-pub(super) struct Snapshot {
+pub(super) struct Snapshot<'a> {
     /// The guest, checked against the allow-list.
     pub(super) guest: Guest,
     /// The stub.
@@ -42,23 +44,23 @@ pub(super) struct Snapshot {
     pub(super) mail: Receiver<Mail>,
     /// The policy.
     pub(super) policy: PolicyName,
+    /// What the stub is told.
+    pub(super) plan: handoff::Plan,
+    /// Where the next snapshot learns from this one.
+    pub(super) costs: &'a Costs,
     /// The networks that the guest is on, for the image.
     pub(super) networks: Value,
     /// When the request came.
     pub(super) began: Instant,
 }
 
-impl Snapshot {
+impl Snapshot<'_> {
     /// Takes the snapshot. `tell` passes events on to the client.
     pub(super) fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
         let job = link.enlist(self.mailbox.clone());
         let connection = Arc::clone(&self.connection);
-        let start = ToStub::Start {
-            job,
-            guest: self.guest.domid(),
-            pages: self.guest.pages(),
-            plan: handoff::Plan::new(self.policy.into()),
-        };
+        let start =
+            ToStub::Start { job, guest: self.guest.domid(), pages: self.guest.pages(), plan: self.plan };
         let mut rounds = Vec::new();
         let ended = match connection.send(&start, &[]) {
             // One that ended before we enlisted would leave us waiting.
@@ -267,31 +269,28 @@ impl Snapshot {
         let state =
             self.guest.take_state().ok_or_else(|| Error::new("the guest's state was not recorded"))?;
         writer.set_state(state);
-        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-        let mut figures = json!({
-            "policy": self.policy.name(),
-            "stop": report.stop.as_str(),
-            "rounds": rounds,
-            "pages": self.guest.pages(),
-            "pages_sent": report.sent,
-            "pages_zero": report.zero,
-            "pages_skipped": report.skipped,
-            "pages_overflow": report.overflow,
-            "copy_hypercalls": report.copy_hypercalls,
-            "copy_ms": report.copy_micros as f64 / 1000.0,
-            "freeze_ms": ms(self.guest.freeze_time()),
-            "suspended_ms": ms(self.guest.suspended_time()),
-            "networks": self.networks,
-        });
-        let image = writer.commit(figures.clone())?;
-        if let Some(map) = figures.as_object_mut() {
-            map.insert("total_ms".into(), json!(ms(self.began.elapsed())));
-            map.insert("bytes".into(), json!(disk_usage(image.path())));
-            map.insert("image".into(), json!(image.manifest().id));
-            map.insert("path".into(), json!(image.path()));
-            map.insert("guest".into(), json!(self.guest.name()));
+        let suspended = self.guest.suspended_time();
+        if let Some(last) = rounds.last().filter(|r| !r.live) {
+            let copying = Duration::from_secs_f64(last.ms.max(0.0) / 1e3);
+            self.costs.learn(&self.guest.uuid(), suspended, copying);
         }
-        Ok(figures)
+        let seen = Seen {
+            rounds: &rounds,
+            pages: self.guest.pages(),
+            freeze: self.guest.freeze_time(),
+            suspended,
+            total: self.began.elapsed(),
+        };
+        let mut figures = figures(&report, &seen);
+        figures.insert("policy".into(), json!(self.policy.name()));
+        figures.insert("networks".into(), self.networks.clone());
+        let image = writer.commit(Value::Object(figures.clone()))?;
+        figures.insert("total_ms".into(), json!(ms(self.began.elapsed())));
+        figures.insert("bytes".into(), json!(disk_usage(image.path())));
+        figures.insert("image".into(), json!(image.manifest().id));
+        figures.insert("path".into(), json!(image.path()));
+        figures.insert("guest".into(), json!(self.guest.name()));
+        Ok(Value::Object(figures))
     }
 }
 

@@ -117,6 +117,11 @@ impl Guest {
         self.who.domid
     }
 
+    /// Its uuid.
+    pub(super) fn uuid(&self) -> [u8; 16] {
+        self.who.uuid
+    }
+
     /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.who.name

@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::link::Link;
 use super::lock;
 use super::net::Net;
+use super::plan::Costs;
 use super::recovery::Mender;
 use super::teller::Teller;
 use super::xen::Xen;
@@ -39,6 +40,8 @@ pub(super) struct Server {
     net: Arc<Net>,
     allowed: Mutex<AllowList>,
     desk: Desk,
+    /// What suspending guests costs on this host.
+    costs: Costs,
     /// Clients that are being served.
     serving: AtomicUsize,
     /// Held while the stub is launched or destroyed.
@@ -58,6 +61,7 @@ impl Server {
             mender,
             link,
             net,
+            costs: Costs::default(),
             serving: AtomicUsize::new(0),
             allowed,
             launching: Mutex::default(),
@@ -115,9 +119,7 @@ impl Server {
             Request::Attach { guest, net, mac } => self.attach(&guest, net.as_deref(), mac.as_deref()),
             Request::Detach { guest } => self.detach(&guest),
             Request::Net { net } => self.net_request(net, client, teller),
-            Request::Snapshot { guest, policy, suspend_timeout } => {
-                self.snapshot(client, teller, &guest, policy, Duration::from_secs(suspend_timeout.into()))
-            }
+            Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, options),
         }
     }
 

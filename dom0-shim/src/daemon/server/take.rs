@@ -10,11 +10,12 @@ use store::{ImageId, ImageWriter, MemoryFigures, Meta};
 
 use super::attach::check_kind;
 use super::{Attached, Server, Teller, lock, on_hang_up};
-use crate::api::{Event, PolicyName};
+use crate::api::{Event, SnapshotOptions};
 use crate::daemon::desk::Claim;
 use crate::daemon::guest::{Guest, Parts};
 use crate::daemon::link::Connection;
 use crate::daemon::mailbox::Mailbox;
+use crate::daemon::plan::{Known, plan};
 use crate::daemon::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::xl;
@@ -25,16 +26,16 @@ impl Server {
         client: &UnixStream,
         teller: &Teller,
         guest: &str,
-        policy: PolicyName,
-        suspend_timeout: Duration,
+        options: SnapshotOptions,
     ) -> Result<Value> {
         let began = Instant::now();
+        options.check()?;
         let who = lock(&self.allowed).find(guest)?.clone();
         let domid = who.domid;
         let connection = self.link.connection()?;
         let info = self.xen.check_attached(&who)?;
         let claim = self.desk.snapshot(domid, &who.name)?;
-        let order = Order { who, info, connection, policy, suspend_timeout, began };
+        let order = Order { who, info, connection, options, began };
         let result = self.take(client, teller, &claim, order);
         // Whatever the snapshot could not undo itself.
         self.mender.take_over(domid, claim);
@@ -42,7 +43,7 @@ impl Server {
     }
 
     fn take(&self, client: &UnixStream, teller: &Teller, claim: &Claim, order: Order) -> Result<Value> {
-        let Order { who, info, connection, policy, suspend_timeout, began } = order;
+        let Order { who, info, connection, options, began } = order;
         let listed = xl::find(&who.domid.to_string())?;
         // A device may have been attached since.
         check_kind(&listed)?;
@@ -56,6 +57,7 @@ impl Server {
                 .hint("Images can be kept elsewhere: luthierd --images DIR")
         })?;
         let created = SystemTime::now();
+        let uuid = who.uuid;
         let meta = Meta {
             guest: who.name.clone(),
             uuid: uuid_text(&who.uuid),
@@ -64,7 +66,7 @@ impl Server {
             vcpus: info.online_vcpus.max(1),
             memory: MemoryFigures { max_kib: info.max_pages * 4, target_kib: info.tot_pages * 4 },
             extents: frames.clone(),
-            policy: policy.name().into(),
+            policy: options.policy.name().into(),
         };
         let id = ImageId::unused(images, &who.name, created);
         let writer = ImageWriter::create(images, id, meta)?;
@@ -78,15 +80,19 @@ impl Server {
             stub: connection.stub,
             frames,
             config,
-            suspend_timeout,
+            suspend_timeout: Duration::from_secs(options.suspend_timeout.into()),
             cancelled: mailbox.cancelled(),
         })?;
-        tracing::info!(image, pages = guest.pages(), policy = policy.name(), "snapshot begins");
+        tracing::info!(image, pages = guest.pages(), policy = options.policy.name(), "snapshot begins");
         let _ = teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
         // A client that hangs up wants its snapshot no more.
         let cancel = mailbox.clone();
         on_hang_up(client, move || cancel.cancel())?;
-        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, networks, began };
+        let known =
+            Known { capacity: 0, fixed_us: self.costs.fixed_us(&uuid), base: handoff::Base::Everything };
+        let plan = plan(&options, known);
+        let (policy, costs) = (options.policy, &self.costs);
+        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, plan, costs, networks, began };
         let result = snapshot.run(&self.link, &mut |event| {
             let _ = teller.tell(event);
         });
@@ -102,8 +108,7 @@ struct Order {
     who: Attached,
     info: privcmd::DomainInfo,
     connection: Arc<Connection>,
-    policy: PolicyName,
-    suspend_timeout: Duration,
+    options: SnapshotOptions,
     began: Instant,
 }
 
