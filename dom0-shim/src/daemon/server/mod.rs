@@ -119,7 +119,7 @@ impl Server {
             Request::Attach { guest, net, mac } => self.attach(&guest, net.as_deref(), mac.as_deref()),
             Request::Detach { guest } => self.detach(&guest),
             Request::Net { net } => self.net_request(net, client, teller),
-            Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, options),
+            Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, &options),
         }
     }
 

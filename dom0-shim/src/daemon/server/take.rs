@@ -21,12 +21,31 @@ use crate::error::{Error, Result};
 use crate::xl;
 
 impl Server {
+    /// Answers a client's request: a client that hangs up wants its snapshot no more.
     pub(super) fn snapshot(
         &self,
         client: &UnixStream,
         teller: &Teller,
         guest: &str,
-        options: SnapshotOptions,
+        options: &SnapshotOptions,
+    ) -> Result<Value> {
+        let tell = &mut |event| {
+            let _ = teller.tell(event);
+        };
+        self.snapshot_with(guest, options, tell, &mut |mailbox| {
+            let cancel = mailbox.clone();
+            on_hang_up(client, move || cancel.cancel())
+        })
+    }
+
+    /// Takes a snapshot of an attached guest. `tell` hears of its begin and its rounds; `begun`
+    /// gets, once, where it can be cancelled.
+    pub(in crate::daemon) fn snapshot_with(
+        &self,
+        guest: &str,
+        options: &SnapshotOptions,
+        tell: &mut dyn FnMut(Event),
+        begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
     ) -> Result<Value> {
         let began = Instant::now();
         options.check()?;
@@ -36,13 +55,19 @@ impl Server {
         let info = self.xen.check_attached(&who)?;
         let claim = self.desk.snapshot(domid, &who.name)?;
         let order = Order { who, info, connection, options, began };
-        let result = self.take(client, teller, &claim, order);
+        let result = self.take(&claim, order, tell, begun);
         // Whatever the snapshot could not undo itself.
         self.mender.take_over(domid, claim);
         result
     }
 
-    fn take(&self, client: &UnixStream, teller: &Teller, claim: &Claim, order: Order) -> Result<Value> {
+    fn take(
+        &self,
+        claim: &Claim,
+        order: Order<'_>,
+        tell: &mut dyn FnMut(Event),
+        begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
+    ) -> Result<Value> {
         let Order { who, info, connection, options, began } = order;
         let listed = xl::find(&who.domid.to_string())?;
         // A device may have been attached since.
@@ -84,18 +109,14 @@ impl Server {
             cancelled: mailbox.cancelled(),
         })?;
         tracing::info!(image, pages = guest.pages(), policy = options.policy.name(), "snapshot begins");
-        let _ = teller.tell(Event::Started { image: image.clone(), pages: guest.pages() });
-        // A client that hangs up wants its snapshot no more.
-        let cancel = mailbox.clone();
-        on_hang_up(client, move || cancel.cancel())?;
+        tell(Event::Started { image: image.clone(), pages: guest.pages() });
+        begun(&mailbox)?;
         let known =
             Known { capacity: 0, fixed_us: self.costs.fixed_us(&uuid), base: handoff::Base::Everything };
-        let plan = plan(&options, known);
+        let plan = plan(options, known);
         let (policy, costs) = (options.policy, &self.costs);
         let snapshot = Snapshot { guest, connection, mailbox, mail, policy, plan, costs, networks, began };
-        let result = snapshot.run(&self.link, &mut |event| {
-            let _ = teller.tell(event);
-        });
+        let result = snapshot.run(&self.link, tell);
         if result.is_ok() {
             tracing::info!(image, "snapshot committed");
         }
@@ -104,11 +125,11 @@ impl Server {
 }
 
 /// What [`Server::take`] is to do.
-struct Order {
+struct Order<'a> {
     who: Attached,
     info: privcmd::DomainInfo,
     connection: Arc<Connection>,
-    options: SnapshotOptions,
+    options: &'a SnapshotOptions,
     began: Instant,
 }
 
