@@ -64,7 +64,7 @@ fn run(words: &[&str]) -> Result<i32, Failure> {
 }
 
 /// The domain of this name, as a word of xenstore paths.
-fn find(store: &mut Client, name: &str) -> Result<Option<String>, Error> {
+pub(crate) fn find(store: &mut Client, name: &str) -> Result<Option<String>, Error> {
     for domain in store.directory("/local/domain")? {
         if store.read(&format!("/local/domain/{domain}/name"))?.as_deref() == Some(name) {
             return Ok(Some(domain));

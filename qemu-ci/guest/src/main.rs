@@ -9,6 +9,7 @@
 mod chain;
 mod command;
 mod cpu;
+mod gap;
 mod memory;
 mod serve;
 mod settings;
@@ -26,6 +27,7 @@ in Dom0:
   guest last-link FILE                    number of the last whole link
   guest on [-t SECONDS] NAME COMMAND...   runs a shell command in a guest that serves commands
   guest cpu                               `ID NAME NANOSECONDS` of CPU time for each domain
+  guest gap NAME                          microseconds of its longest standstill since last asked
 in a guest:
   guest serve                             runs the commands that Dom0 sends, for ever
   guest store-read PATH                   a node of xenstore
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ["last-link", file] => verify::last_link(file).map_err(text),
         ["on", rest @ ..] => return command::on(rest),
         ["cpu"] => cpu::report(),
+        ["gap", name] => gap::ask(name),
         ["serve"] => serve::run(),
         ["store-read", path] => serve::read(path),
         ["udp-send", to, size, seconds] => udp::send(to, size, seconds, "1"),

@@ -12,6 +12,7 @@
 //! | `fill_rate` | pages of the fill that are checked a second | 2000 |
 //! | `stats` | seconds between `stats` lines; 0: none | 5 |
 //! | `stall_ms` | print `stall MS` when the guest stood still longer than this; 0: never | 0 |
+//! | `gap_ms` | tick of the thread that notes how long the guest stood still (`guest gap`); 0: none | 0 |
 //! | `exit_after` | power off after this many seconds; 0: never | 0 |
 //! | `crash_after` | panic the kernel after this many seconds; 0: never | 0 |
 
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) fill_rate: u64,
     pub(crate) stats: Option<Duration>,
     pub(crate) stall: Option<Duration>,
+    pub(crate) gap: Option<Duration>,
     pub(crate) exit_after: Option<Duration>,
     pub(crate) crash_after: Option<Duration>,
 }
@@ -52,6 +54,10 @@ impl Settings {
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),
         };
+        let milliseconds = |name| match number(name, 0) {
+            0 => None,
+            ms => Some(Duration::from_millis(ms)),
+        };
         Self {
             rate: number("rate", 10).min(1000),
             seed: get("seed").unwrap_or_else(|| "luthier".into()),
@@ -64,10 +70,8 @@ impl Settings {
             fill_mib: number("fill_mib", 0),
             fill_rate: number("fill_rate", 2000).max(1),
             stats: seconds("stats", 5),
-            stall: match number("stall_ms", 0) {
-                0 => None,
-                ms => Some(Duration::from_millis(ms)),
-            },
+            stall: milliseconds("stall_ms"),
+            gap: milliseconds("gap_ms"),
             exit_after: seconds("exit_after", 0),
             crash_after: seconds("crash_after", 0),
         }

@@ -29,6 +29,7 @@ pub(crate) fn run(settings: &Settings) -> ! {
     println!("guest ready vcpus={vcpus} {settings:?}");
     end_later(settings);
     watch_for_stalls(settings);
+    settings.gap.into_iter().for_each(crate::gap::watch);
     let chain = settings.clone();
     thread::spawn(move || advance_chain(&chain));
     start_memory(settings, vcpus.min(MAX_THREADS - 1));
