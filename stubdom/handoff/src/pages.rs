@@ -20,7 +20,7 @@ pub enum Content {
     Zero,
     /// [`PAGE_SIZE`] bytes follow.
     Raw,
-    /// `len` bytes follow, 1 to one less than [`PAGE_SIZE`].
+    /// `len` bytes follow: at least 1, and less than [`PAGE_SIZE`], which only blocks reach.
     Coded {
         /// What they are.
         coding: Coding,
@@ -36,8 +36,8 @@ pub enum Coding {
     Lz4,
     /// The difference to what was sent last for this slot.
     Delta,
-    /// Blocks, new ones and ones that were sent before. Pages must then be decoded in the order
-    /// in which they were sent.
+    /// Blocks, new ones and ones that were sent before; [`PAGE_SIZE`] bytes are the page itself,
+    /// of new blocks only. Such pages must be decoded in the order in which they were sent.
     Blocks,
 }
 
@@ -77,8 +77,8 @@ impl PageEntry {
     pub fn parse(bytes: &[u8; PAGE_ENTRY_LEN]) -> Result<Self, WireError> {
         let [s0, s1, s2, s3, c0, c1, l0, l1, sum @ ..] = *bytes;
         let len = u16::from_le_bytes([l0, l1]);
-        let coded = |coding| match len {
-            1.. if usize::from(len) < PAGE_SIZE => Ok(Content::Coded { coding, len }),
+        let coded = |coding| match (usize::from(len), coding) {
+            (1..PAGE_SIZE, _) | (PAGE_SIZE, Coding::Blocks) => Ok(Content::Coded { coding, len }),
             _ => Err(WireError::BadBulk),
         };
         let content = match (u16::from_le_bytes([c0, c1]), len) {

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The most pages that one hypercall copies.
 pub const MAX_COPY_BATCH: u16 = 512;
 
+/// Blocks of 1 KiB that both ends remember, when pages travel by blocks: 4 MiB.
+pub const BLOCK_CACHE: u32 = 4096;
+
 /// How a snapshot is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

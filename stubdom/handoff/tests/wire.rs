@@ -121,7 +121,8 @@ proptest! {
         bytes[6..8].copy_from_slice(&len.to_le_bytes());
         let possible = match kind {
             0 | 1 => len == 0,
-            2..=4 => (1..4096).contains(&len),
+            2 | 3 => (1..4096).contains(&len),
+            4 => (1..=4096).contains(&len),
             _ => false,
         };
         prop_assert_eq!(PageEntry::parse(&bytes).is_ok(), possible);
