@@ -1,17 +1,21 @@
 //! What the engine and its driver say to each other.
 //!
 //! One action is outstanding at a time: the driver carries it out, reports one event, and asks
-//! for the next. The order of a whole snapshot that copies live:
+//! for the next. The order of a whole snapshot that copies live; what is in brackets happens only
+//! if it was asked for:
 //!
 //! ```text
 //! LogDirty(true)
+//!   [Clean]            an earlier snapshot's log says what round 1 reads
 //!   Read..             round 1: every page
-//!   Clean, Read..      rounds 2..n: what was written to meanwhile
+//!   Clean, [Throttle(n)], Read..    rounds 2..n: what was written to meanwhile
+//! [Prepare]
 //! Suspend
 //!   Clean{last}, Read{Keep}.., Read{Send}..    the rest; what the pool does not hold is sent
 //!   State
 //! Resume               the suspended time ends here
-//! LogDirty(false)      after Resume: the guest need not wait for it, and nothing reads the
+//! [Throttle(100)]      at once: the guest has its CPU time again
+//! [LogDirty(false)]    after Resume: the guest need not wait for it, and nothing reads the
 //!                      bitmap any more; before WriteOut: its writes should not fault for long
 //! WriteOut
 //! Finish(Commit)
@@ -22,9 +26,11 @@ use core::fmt;
 /// What the driver has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Turn log-dirty mode of the guest on (nothing is dirty then) or off. Answer: `Done`, or
-    /// `Refused` if it is certain that nothing was changed, such as when someone else owns the
-    /// mode: then the engine will not turn it off either.
+    /// Turn log-dirty mode of the guest on or off. After it was turned on nothing is dirty; but
+    /// with [`Base::Log`](crate::Base::Log) it is on already, and stays as it is with all that
+    /// it holds. Answer: `Done`, or `Refused` if it is certain that nothing was changed, such as
+    /// when someone else owns the mode (or with `Base::Log` if it was not on all the time): then
+    /// the engine will not turn it off either.
     LogDirty(bool),
     /// Fetch and clear the dirty bitmap. Hand all of it to
     /// [`Precopy::dirty_chunk`](crate::Precopy::dirty_chunk) in order, then answer `Done`.
@@ -39,6 +45,18 @@ pub enum Action<'a> {
         batch: &'a [u32],
         /// What to do with them.
         how: How,
+    },
+    /// Give the guest this share of its CPU time, in percent; 100: as it was. Answer: `Done`.
+    /// To lower it may fail: the snapshot goes on without. It is asked for with 100 before the
+    /// end if it was ever lowered, or may have been, whatever happens in between.
+    Throttle(u8),
+    /// The guest still runs, and is about to be suspended. Make these pages ready to be read,
+    /// the most likely ones first; each is named once. They must not be read yet: the guest may
+    /// still write to them. Answer: `Done`. It may fail: the snapshot goes on without.
+    Prepare {
+        /// Slots in order of likelihood, at least one, at most
+        /// [`Config::prepare`](crate::Config).
+        slots: &'a [u32],
     },
     /// Suspend the guest. Answer `Done` when it stands still.
     Suspend,
@@ -75,7 +93,8 @@ pub enum How {
 /// An event that does not answer the outstanding action ends the snapshot, in the orderly way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// It is done: answers `LogDirty`, `Clean`, `Suspend`, `State` and `Resume`.
+    /// It is done: answers `LogDirty`, `Clean`, `Throttle`, `Prepare`, `Suspend`, `State` and
+    /// `Resume`.
     Done,
     /// Answers `Read`.
     Read(ReadDone<'a>),
@@ -104,11 +123,15 @@ pub struct ReadDone<'a> {
     pub zero: u32,
     /// Pages left out because they are dirty again ([`How::SendUnlessDirty`] only).
     pub skipped: u32,
-    /// Slots that had no page, such as ballooned out, in ascending order. The last round tries them again; those
-    /// missing then are not in the guest, and the driver has to make them holes in the image.
+    /// Slots that had no page, such as ballooned out, in ascending order. The last round tries
+    /// them again; those missing then are not in the guest, and the driver has to make them
+    /// holes in the image.
     pub missing: &'a [u32],
     /// Pages of the pool that are free now. Only looked at after [`How::Keep`].
     pub pool_left: u32,
+    /// Time in getting the pages out of the guest, microseconds: what it would have taken to
+    /// keep them all, without encoding and sending. 0: not known. Estimates come from it.
+    pub copy_us: u64,
 }
 
 /// How a snapshot ends.
@@ -139,6 +162,12 @@ pub enum Why {
     BadBitmap,
     /// The counts of a batch do not add up.
     BadCount,
+    /// The policy saw no hope of its target for the suspended time, and is strict. The guest
+    /// was not suspended.
+    Target {
+        /// The suspended time to be expected at best, in microseconds.
+        estimate_us: u32,
+    },
 }
 
 /// Where in the snapshot the engine is.
@@ -150,18 +179,26 @@ pub enum Step {
     Clean,
     /// Reading pages of a round.
     Read,
+    /// Lowering the guest's share of CPU time.
+    Throttle,
+    /// Making pages ready for the last round.
+    Prepare,
     /// Suspending the guest.
     Suspend,
     /// Recording the state of the suspended guest.
     State,
     /// Resuming the guest.
     Resume,
+    /// Giving the guest its CPU time back.
+    Unthrottle,
     /// Turning log-dirty off.
     LogDirtyOff,
     /// Writing out the kept pages.
     WriteOut,
     /// Clean-up: resuming the guest.
     AbortResume,
+    /// Clean-up: giving the guest its CPU time back.
+    AbortUnthrottle,
     /// Clean-up: turning log-dirty off.
     AbortLogDirtyOff,
     /// Over.
@@ -175,9 +212,12 @@ impl Step {
             Step::LogDirtyOn => "turning log-dirty on",
             Step::Clean => "fetching the dirty bitmap",
             Step::Read => "reading pages",
+            Step::Throttle => "slowing the guest down",
+            Step::Prepare => "preparing the last pages",
             Step::Suspend => "suspending the guest",
             Step::State => "recording the guest's state",
             Step::Resume | Step::AbortResume => "resuming the guest",
+            Step::Unthrottle | Step::AbortUnthrottle => "giving the guest its CPU time back",
             Step::LogDirtyOff | Step::AbortLogDirtyOff => "turning log-dirty off",
             Step::WriteOut => "writing out the last pages",
             Step::Finished => "finished",
@@ -199,6 +239,12 @@ impl fmt::Display for Why {
             Why::Unexpected => f.write_str("unexpected answer"),
             Why::BadBitmap => f.write_str("incomplete or misplaced dirty bitmap"),
             Why::BadCount => f.write_str("page counts that do not add up"),
+            Why::Target { estimate_us } => write!(
+                f,
+                "the guest would be suspended for {} ms at best, beyond the target: \
+                 choose a longer one, more pool, throttling, or best effort",
+                estimate_us.div_ceil(1000)
+            ),
         }
     }
 }

@@ -52,6 +52,43 @@ impl Bitmap {
         }
     }
 
+    /// Becomes equal to `other`.
+    pub(crate) fn copy_from(&mut self, other: &Bitmap) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine = *theirs;
+        }
+    }
+
+    /// Moves the slots that are also in `before`, or in `hot` already, over to `hot`; `before`
+    /// becomes what this set was. Returns how many are in `hot` now.
+    pub(crate) fn split_hot(&mut self, before: &mut Bitmap, hot: &mut Bitmap) -> u32 {
+        let mut count = 0;
+        for ((mine, before), hot) in self.words.iter_mut().zip(&mut before.words).zip(&mut hot.words) {
+            *hot |= *mine & *before;
+            *before = *mine;
+            *mine &= !*hot;
+            count += hot.count_ones();
+        }
+        count
+    }
+
+    /// Appends the slots to `list` that are in none of `others`, in ascending order, until it
+    /// holds `max`. Never grows `list` beyond its capacity.
+    pub(crate) fn list(&self, others: &[&Bitmap], list: &mut Vec<u32>, max: usize) {
+        let max = max.min(list.capacity());
+        for (at, word) in self.words.iter().enumerate() {
+            let others = others.iter().filter_map(|other| other.words.get(at)).fold(0, |all, w| all | w);
+            let mut word = word & !others;
+            while word != 0 {
+                if list.len() >= max {
+                    return;
+                }
+                list.push(at as u32 * 64 + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+    }
+
     /// Puts in the slots whose bits are set in `bytes`, bit 0 of byte 0 being slot
     /// `8 * first_byte`. Returns how many bits were set, or `None` (and changes nothing) if the
     /// bytes go beyond the last word. Bits beyond the last slot within that word are ignored.

@@ -14,6 +14,65 @@ pub struct Config {
     pub pool_pages: u32,
     /// Pages in a batch at most, from 1 to [`MAX_BATCH`].
     pub batch: u32,
+    /// What the first round reads.
+    pub base: Base,
+    /// Leave the log of the guest's writes on when the image is complete, so that the next
+    /// snapshot can build on this one. It is turned off all the same if there is no image.
+    pub keep_log: bool,
+    /// Whether pages that are dirty again are left out of live rounds.
+    pub skip: Skip,
+    /// Leave pages that were dirty at two fetches in a row for the last round.
+    pub defer_hot: bool,
+    /// Pages to make ready before the last round, at most. 0: none.
+    pub prepare: u32,
+    /// The guest may be slowed down, if the policy sees no other way.
+    pub throttle: bool,
+    /// What the suspended time had besides fetching the bitmap and reading pages in earlier
+    /// snapshots ([`Report::fixed_us`](crate::Report::fixed_us)), in microseconds.
+    pub fixed_us: u32,
+}
+
+impl Config {
+    /// The plain way: all memory, skipping as the policy has it, and none of the extras.
+    pub const fn new(pages: u32, pool_pages: u32, batch: u32) -> Self {
+        Self {
+            pages,
+            pool_pages,
+            batch,
+            base: Base::Everything,
+            keep_log: false,
+            skip: Skip::Policy,
+            defer_hot: false,
+            prepare: 0,
+            throttle: false,
+            fixed_us: 0,
+        }
+    }
+}
+
+/// What the first round reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Base {
+    /// Every page.
+    #[default]
+    Everything,
+    /// Only the pages in the log, which was kept on since an earlier snapshot of this guest
+    /// ([`Config::keep_log`]). The image is that snapshot's with these pages on top. When this
+    /// snapshot is given up, the log has lost them: the next one must read everything.
+    Log,
+}
+
+/// Whether pages that are dirty again are left out of live rounds (PEEK for each batch, as Xen
+/// up to 4.5 did).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Skip {
+    /// As the policy has it.
+    #[default]
+    Policy,
+    /// Never.
+    Never,
+    /// In every live round.
+    Always,
 }
 
 /// Why there is no engine.

@@ -18,7 +18,7 @@
 //! ```
 //! # use livesave::{Action, AnyPolicy, Config, Event, How, Outcome, Precopy, ReadDone};
 //! # let now_us = || 0;
-//! # let config = Config { pages: 100, pool_pages: 10, batch: 64 };
+//! # let config = Config::new(100, 10, 64);
 //! let mut precopy = Precopy::new(config, "live-save".parse::<AnyPolicy>().unwrap()).unwrap();
 //! let outcome = loop {
 //!     let event = match precopy.next(now_us()) {
@@ -32,6 +32,8 @@
 //!             let kept = if how == How::Keep { sent } else { 0 };
 //!             Event::Read(ReadDone { sent, pool_left: 10 - kept, ..ReadDone::default() })
 //!         }
+//!         // Never asked for without `Config::throttle` and `Config::prepare`.
+//!         Action::Throttle(_) | Action::Prepare { .. } => Event::Failed(0),
 //!         Action::Suspend | Action::State | Action::Resume => Event::Done,
 //!         Action::WriteOut => Event::Written { zero: 0 },
 //!         Action::Finish(outcome) => break outcome,
@@ -53,8 +55,11 @@ mod precopy;
 mod report;
 
 pub use action::{Action, Event, How, Outcome, ReadDone, Step, Why};
-pub use config::{Config, MAX_BATCH, NewError};
+pub use config::{Base, Config, MAX_BATCH, NewError, Skip};
 pub use page::{PAGE_SIZE, checksum, is_zero};
-pub use policy::{AnyPolicy, LiveSave, Policy, PoolFit, Stop, UnknownPolicy, Verdict, View, XenSave};
+pub use policy::{
+    AnyPolicy, Cost, Downtime, ImprovedLiveSave, LiveSave, Pace, Policy, PoolFit, SmartStop, Stop,
+    UnknownPolicy, Verdict, View, XenMigrate, XenMigrate451, XenSave,
+};
 pub use precopy::{MAX_ROUNDS, MIN_KEEP, Precopy};
 pub use report::{CleanUp, Progress, Report, Round};

@@ -3,16 +3,28 @@
 //! A policy looks at the figures of the rounds and says go on or stop. It decides nothing that
 //! the image's correctness depends on: with any policy, the image equals the guest at the cut.
 
-use core::{fmt, str::FromStr};
+use core::fmt;
 
 use crate::report::Round;
 
+mod any;
+mod cost;
+mod downtime;
+mod improved;
 mod live_save;
 mod pool_fit;
+mod smart_stop;
+mod xen_migrate;
 mod xen_save;
 
+pub use any::{AnyPolicy, UnknownPolicy};
+pub use cost::{Cost, Pace};
+pub use downtime::Downtime;
+pub use improved::ImprovedLiveSave;
 pub use live_save::LiveSave;
 pub use pool_fit::PoolFit;
+pub use smart_stop::SmartStop;
+pub use xen_migrate::{XenMigrate, XenMigrate451};
 pub use xen_save::XenSave;
 
 /// What a policy sees.
@@ -20,18 +32,31 @@ pub use xen_save::XenSave;
 pub struct View<'a> {
     /// Pages of the guest.
     pub pages: u32,
-    /// Pages of the pool for the last round.
-    pub pool_pages: u32,
     /// The live rounds so far; the last one is the one that just ended. Never empty.
     pub rounds: &'a [Round],
     /// Pages sent in all rounds, zero pages included.
     pub copied: u64,
+    /// Pages that the next round would have to read if it were the last, as the latest bitmap
+    /// has it: those dirty then, and those put off for the last round.
+    pub left: u32,
+    /// What things cost.
+    pub cost: Cost,
+    /// The guest can be slowed down further.
+    pub throttle: bool,
 }
 
 impl View<'_> {
     /// The round that just ended.
     pub fn round(&self) -> Round {
         self.rounds.last().copied().unwrap_or_default()
+    }
+
+    /// The suspended time to be expected if the guest were suspended now: `left`, and what it
+    /// writes to until it stands still, which takes about as long as fetching a bitmap.
+    pub fn suspended_us(&self) -> u64 {
+        let meanwhile = self.round().dirty_rate().saturating_mul(self.cost.fetch_us) / 1_000_000;
+        let left = meanwhile.saturating_add(self.left.into()).min(self.pages.into());
+        self.cost.suspended_us(left)
     }
 }
 
@@ -40,8 +65,16 @@ impl View<'_> {
 pub enum Verdict {
     /// One more live round.
     Continue,
+    /// One more live round, with the guest slowed down by one more step. Like `Continue` if
+    /// [`View::throttle`] is false, and after a round whose bitmap is not fetched yet.
+    SlowDown,
     /// Suspend the guest and copy the rest.
     Stop(Stop),
+    /// No snapshot: the target for the suspended time can't be met.
+    GiveUp {
+        /// The suspended time to be expected.
+        estimate_us: u64,
+    },
 }
 
 /// Why copying live came to its end.
@@ -60,6 +93,12 @@ pub enum Stop {
     FitsPool,
     /// Another round would leave about as much as this one.
     NotShrinking,
+    /// Fewer pages are left than after any of the rounds before, and it will hardly get better.
+    LocalMinimum,
+    /// The suspended time will be within the target.
+    TargetMet,
+    /// The suspended time will be beyond the target, and it will hardly get better.
+    TargetMissed,
     /// The engine's own bound on rounds ([`MAX_ROUNDS`](crate::MAX_ROUNDS)).
     RoundBound,
 }
@@ -74,6 +113,9 @@ impl Stop {
             Stop::NotLive => "not live",
             Stop::FitsPool => "fits the pool",
             Stop::NotShrinking => "not shrinking",
+            Stop::LocalMinimum => "local minimum",
+            Stop::TargetMet => "target met",
+            Stop::TargetMissed => "target missed",
             Stop::RoundBound => "bound on rounds",
         }
     }
@@ -107,112 +149,21 @@ pub trait Policy {
         true
     }
 
+    /// The suspended time that it aims at, in microseconds, if it does.
+    fn target_us(&self) -> Option<u32> {
+        None
+    }
+
     /// Asked at the end of each live round, before the dirty bitmap is fetched: `dirtied` of
-    /// this round is not known yet, and `time_us` is `copy_us`.
-    fn after_round(&mut self, view: &View<'_>) -> Verdict;
+    /// this round is not known yet, `left` is that of the round before, and `time_us` is
+    /// `read_us`.
+    fn after_round(&mut self, _view: &View<'_>) -> Verdict {
+        Verdict::Continue
+    }
 
     /// Asked after that, when the dirty bitmap was fetched and `dirtied` is known: the pages
     /// that the next round would have to send. To stop here costs one more fetch.
     fn after_clean(&mut self, _view: &View<'_>) -> Verdict {
         Verdict::Continue
-    }
-}
-
-/// A policy chosen by name at run time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AnyPolicy {
-    /// [`LiveSave`].
-    LiveSave(LiveSave),
-    /// [`PoolFit`].
-    PoolFit(PoolFit),
-    /// [`XenSave`].
-    XenSave(XenSave),
-}
-
-impl AnyPolicy {
-    /// The names that [`FromStr`] knows.
-    pub const NAMES: &[&str] = &[LiveSave::NAME, PoolFit::NAME, XenSave::NAME];
-
-    fn inner(&self) -> &dyn Policy {
-        match self {
-            AnyPolicy::LiveSave(policy) => policy,
-            AnyPolicy::PoolFit(policy) => policy,
-            AnyPolicy::XenSave(policy) => policy,
-        }
-    }
-
-    fn inner_mut(&mut self) -> &mut dyn Policy {
-        match self {
-            AnyPolicy::LiveSave(policy) => policy,
-            AnyPolicy::PoolFit(policy) => policy,
-            AnyPolicy::XenSave(policy) => policy,
-        }
-    }
-}
-
-impl Policy for AnyPolicy {
-    fn name(&self) -> &'static str {
-        self.inner().name()
-    }
-    fn live(&self) -> bool {
-        self.inner().live()
-    }
-    fn skip(&self, round: u32) -> bool {
-        self.inner().skip(round)
-    }
-    fn keep(&self) -> bool {
-        self.inner().keep()
-    }
-    fn after_round(&mut self, view: &View<'_>) -> Verdict {
-        self.inner_mut().after_round(view)
-    }
-    fn after_clean(&mut self, view: &View<'_>) -> Verdict {
-        self.inner_mut().after_clean(view)
-    }
-}
-
-/// No policy has this name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownPolicy;
-
-impl fmt::Display for UnknownPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unknown policy; choose one of:")?;
-        AnyPolicy::NAMES.iter().try_for_each(|name| write!(f, " {name}"))
-    }
-}
-
-impl core::error::Error for UnknownPolicy {}
-
-impl FromStr for AnyPolicy {
-    type Err = UnknownPolicy;
-
-    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
-        match name {
-            LiveSave::NAME => Ok(AnyPolicy::LiveSave(LiveSave::default())),
-            PoolFit::NAME => Ok(AnyPolicy::PoolFit(PoolFit::default())),
-            XenSave::NAME => Ok(AnyPolicy::XenSave(XenSave)),
-            _ => Err(UnknownPolicy),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-
-    #[test]
-    fn every_listed_name_makes_the_policy_of_that_name() {
-        for name in AnyPolicy::NAMES {
-            assert_eq!(name.parse::<AnyPolicy>().unwrap().name(), *name);
-        }
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
-        let error = "live save".parse::<AnyPolicy>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown policy; choose one of: live-save pool-fit xen-save");
     }
 }

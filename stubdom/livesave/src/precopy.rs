@@ -2,23 +2,27 @@
 //!
 //! It is a plain state machine over [`Step`]. Two things hold at all times:
 //!
-//! - A page is in `to_send`, or in `to_fix`, or dirty in the hypervisor, or the image has it as
-//!   it is. A batch is taken out of `to_send` when it is handed to the driver; a page that is
+//! - A page is in `to_send`, `to_fix` or `deferred`, or dirty in the hypervisor, or the image has
+//!   it as it is. A batch is taken out of `to_send` when it is handed to the driver; a page that is
 //!   dirty again by then may be skipped only because the hypervisor still holds its bit.
 //! - `suspend` is set from the moment the driver is told to suspend the guest until it has
-//!   answered that the guest runs again, and `log_dirty` likewise. Whoever leaves the straight
-//!   way goes through [`Precopy::give_up`], which undoes both, each once.
+//!   answered that the guest runs again, and `log_dirty` and `slowed` likewise. Whoever leaves
+//!   the straight way goes through [`Precopy::give_up`], which undoes all three, each once.
 
+mod figures;
+mod heat;
 mod rounds;
+mod throttle;
 mod undo;
 
 use alloc::vec::Vec;
 
 use crate::action::{Action, Event, How, Outcome, Step, Why};
 use crate::bitmap::Bitmap;
-use crate::config::{Config, MAX_BATCH, NewError};
-use crate::policy::{Policy, Stop};
-use crate::report::{CleanUp, Progress, Report, Round, rate};
+use crate::config::{Base, Config, MAX_BATCH, NewError};
+use crate::policy::{Cost, Policy, Stop};
+use crate::report::{CleanUp, Round};
+use throttle::Throttle;
 
 /// Rounds at most, the last one included, whatever the policy says.
 pub const MAX_ROUNDS: u32 = 64;
@@ -39,6 +43,8 @@ pub struct Precopy<P> {
     suspend: bool,
     /// Log-dirty was turned on and has not been seen to be off again.
     log_dirty: bool,
+    /// The guest was told to run slower and has not been seen to run at full speed again.
+    slowed: bool,
     /// Why we are cleaning up, once we are.
     abort: Option<(Step, Why)>,
 
@@ -46,11 +52,17 @@ pub struct Precopy<P> {
     to_send: Bitmap,
     /// Slots that had no page when they were due: tried again in the last round.
     to_fix: Bitmap,
+    /// What the bitmap before had, if anything asks for it.
+    before: Bitmap,
+    /// Pages put off for the last round, if any may be.
+    deferred: Bitmap,
+    deferred_pages: u32,
     /// The word of `to_send` to go on at.
     cursor: usize,
+    /// The slots at hand: to read, or to prepare.
     batch: Vec<u32>,
     how: How,
-    /// Pages in `to_send`, for progress.
+    /// Pages of this round still to be read; after a fetch, those of the next one.
     left: u32,
     pool_left: u32,
     /// Bytes of the dirty bitmap fetched so far.
@@ -61,25 +73,34 @@ pub struct Precopy<P> {
     /// At most `MAX_ROUNDS`. The last one is the one at hand.
     rounds: Vec<Round>,
     stop: Option<Stop>,
+    estimate_us: u64,
+    cost: Cost,
+    throttle: Throttle,
     sent: u64,
     zero: u64,
     skipped: u64,
-    copy_us: u64,
     kept: u32,
     overflow: u32,
     resume: CleanUp,
     log_dirty_off: CleanUp,
+    unthrottle: CleanUp,
 
     started_us: Option<u64>,
     seen_us: u64,
+    /// When the outstanding action was handed out.
+    asked_us: u64,
+    /// When the round at hand began.
     round_us: u64,
+    /// Time in reading, of the rounds before.
+    read_us: u64,
     suspended_at: Option<u64>,
     suspended_us: u64,
 }
 
 impl<P: Policy> Precopy<P> {
-    /// Makes the engine, with all the memory that it will ever use: about a quarter of a byte
-    /// for each page of the guest, 4 bytes for each page of a batch, and 4 KiB.
+    /// Makes the engine, with all the memory that it will ever use: a quarter of a byte for each
+    /// page of the guest (an eighth more for each of preparing and deferring), 4 bytes for each
+    /// page of a batch or to be prepared, and 5 KiB.
     pub fn new(config: Config, policy: P) -> Result<Self, NewError> {
         if config.pages == 0 {
             return Err(NewError::NoPages);
@@ -87,51 +108,74 @@ impl<P: Policy> Precopy<P> {
         if config.batch == 0 || config.batch > MAX_BATCH {
             return Err(NewError::BadBatch);
         }
-        let batch_len = config.batch as usize;
-        let needed = 2 * 8 * config.pages.div_ceil(64) as usize
+        let if_wanted = |wanted| if wanted { config.pages } else { 0 };
+        let slots = [
+            config.pages,
+            config.pages,
+            if_wanted(config.defer_hot || config.prepare > 0),
+            if_wanted(config.defer_hot),
+        ];
+        let batch_len = config.batch.max(config.prepare.min(config.pages)) as usize;
+        let needed = slots.iter().map(|len| 8 * len.div_ceil(64) as usize).sum::<usize>()
             + batch_len * size_of::<u32>()
             + MAX_ROUNDS as usize * size_of::<Round>();
         let short = NewError::Memory(needed);
 
-        let mut to_send = Bitmap::new(config.pages).ok_or(short)?;
-        let to_fix = Bitmap::new(config.pages).ok_or(short)?;
+        let [to_send, to_fix, before, deferred] = slots.map(Bitmap::new);
+        let mut to_send = to_send.ok_or(short)?;
         let (mut batch, mut rounds) = (Vec::new(), Vec::new());
         batch.try_reserve_exact(batch_len).map_err(|_| short)?;
         rounds.try_reserve_exact(MAX_ROUNDS as usize).map_err(|_| short)?;
 
-        to_send.fill();
+        if config.base == Base::Everything {
+            to_send.fill();
+        }
         let live = policy.live();
+        let log = live || config.keep_log || config.base == Base::Log;
         Ok(Self {
             config,
-            step: if live { Step::LogDirtyOn } else { Step::Suspend },
+            step: if log { Step::LogDirtyOn } else { Step::Suspend },
             stop: if live { None } else { Some(Stop::NotLive) },
+            cost: Cost {
+                fixed_us: config.fixed_us.into(),
+                pool_pages: if policy.keep() { config.pool_pages } else { 0 },
+                ..Cost::default()
+            },
             policy,
             asked: false,
             suspend: false,
             log_dirty: false,
+            slowed: false,
             abort: None,
+            left: to_send.count(),
             to_send,
-            to_fix,
+            to_fix: to_fix.ok_or(short)?,
+            before: before.ok_or(short)?,
+            deferred: deferred.ok_or(short)?,
+            deferred_pages: 0,
             cursor: 0,
             batch,
             how: How::Send,
-            left: config.pages,
             pool_left: config.pool_pages,
             bitmap_bytes: 0,
             bitmap_dirty: 0,
             bitmap_bad: false,
             rounds,
+            estimate_us: 0,
+            throttle: Throttle::new(config.throttle),
             sent: 0,
             zero: 0,
             skipped: 0,
-            copy_us: 0,
             kept: 0,
             overflow: 0,
             resume: CleanUp::NotNeeded,
             log_dirty_off: CleanUp::NotNeeded,
+            unthrottle: CleanUp::NotNeeded,
             started_us: None,
             seen_us: 0,
+            asked_us: 0,
             round_us: 0,
+            read_us: 0,
             suspended_at: None,
             suspended_us: 0,
         })
@@ -144,14 +188,20 @@ impl<P: Policy> Precopy<P> {
         self.see(now_us);
         if core::mem::take(&mut self.asked) {
             match self.step {
-                Step::AbortResume | Step::AbortLogDirtyOff => self.cleaned_up(false),
+                Step::AbortResume | Step::AbortUnthrottle | Step::AbortLogDirtyOff => {
+                    self.cleaned_up(false);
+                }
                 _ => self.give_up(Why::Unexpected),
             }
         }
         while self.step == Step::Read && !self.fill_batch() {
             self.end_round();
         }
+        if self.step == Step::Prepare && !self.fill_prepare() {
+            self.step = Step::Suspend;
+        }
         self.asked = self.step != Step::Finished;
+        self.asked_us = self.seen_us;
         match self.step {
             Step::LogDirtyOn => {
                 self.log_dirty = true;
@@ -163,6 +213,12 @@ impl<P: Policy> Precopy<P> {
                 Action::Clean { last: self.is_last() }
             }
             Step::Read => Action::Read { batch: &self.batch, how: self.how },
+            Step::Throttle => {
+                self.slowed = true;
+                Action::Throttle(self.throttle.next())
+            }
+            Step::Unthrottle | Step::AbortUnthrottle => Action::Throttle(100),
+            Step::Prepare => Action::Prepare { slots: &self.batch },
             Step::Suspend => {
                 self.suspend = true;
                 Action::Suspend
@@ -207,11 +263,14 @@ impl<P: Policy> Precopy<P> {
         let answer = core::mem::take(&mut self.asked);
         match (self.step, event) {
             (Step::Finished, _) => {}
-            (Step::AbortResume | Step::AbortLogDirtyOff, event) => {
+            (Step::AbortResume | Step::AbortUnthrottle | Step::AbortLogDirtyOff, event) => {
                 self.cleaned_up(answer && event == Event::Done);
             }
             (_, Event::Cancelled) => self.give_up(Why::Cancelled),
             _ if !answer => self.give_up(Why::Unexpected),
+            (Step::Throttle, Event::Refused(_)) => self.slowing_failed(true),
+            (Step::Throttle, Event::Failed(_)) => self.slowing_failed(false),
+            (Step::Prepare, Event::Refused(_) | Event::Failed(_)) => self.step = Step::Suspend,
             (step, Event::Refused(code)) => {
                 // Not ours, then: someone else may own it, and we must not turn it off.
                 if step == Step::LogDirtyOn {
@@ -222,12 +281,14 @@ impl<P: Policy> Precopy<P> {
             (_, Event::Failed(code)) => self.give_up(Why::Failed(code)),
             _ if self.bitmap_bad => self.give_up(Why::BadBitmap),
 
-            (Step::LogDirtyOn, Event::Done) => self.begin_round(),
+            (Step::LogDirtyOn, Event::Done) => self.log_is_on(),
             (Step::Clean, Event::Done) => self.fetched(),
             (Step::Read, Event::Read(done)) => self.count(done),
+            (Step::Throttle, Event::Done) => self.slowed_down(),
+            (Step::Prepare, Event::Done) => self.step = Step::Suspend,
             (Step::Suspend, Event::Done) => {
                 self.suspended_at = Some(now_us);
-                if self.policy.live() {
+                if self.log_dirty {
                     self.step = Step::Clean;
                 } else {
                     self.begin_round();
@@ -236,7 +297,11 @@ impl<P: Policy> Precopy<P> {
             (Step::State, Event::Done) => self.step = Step::Resume,
             (Step::Resume, Event::Done) => {
                 self.resumed();
-                self.step = if self.log_dirty { Step::LogDirtyOff } else { Step::WriteOut };
+                self.step = if self.slowed { Step::Unthrottle } else { self.after_resume() };
+            }
+            (Step::Unthrottle, Event::Done) => {
+                self.is_unthrottled();
+                self.step = self.after_resume();
             }
             (Step::LogDirtyOff, Event::Done) => {
                 self.is_off();
@@ -247,59 +312,16 @@ impl<P: Policy> Precopy<P> {
         }
     }
 
-    /// The batch of the outstanding `Read`.
-    pub fn batch(&self) -> &[u32] {
-        &self.batch
-    }
-
-    /// The figures so far; final after [`Action::Finish`].
-    pub fn report(&self) -> Report<'_> {
-        let last = self.rounds.last().filter(|round| round.last);
-        Report {
-            policy: self.policy.name(),
-            pages: self.config.pages,
-            rounds: &self.rounds,
-            stop: self.stop,
-            sent: self.sent,
-            zero: self.zero,
-            skipped: self.skipped,
-            missing: last.map_or(0, |round| round.missing),
-            kept: self.kept,
-            overflow: self.overflow,
-            suspended_us: self.suspended_us,
-            total_us: self.seen_us.saturating_sub(self.started_us.unwrap_or(self.seen_us)),
-            resume: self.resume,
-            log_dirty_off: self.log_dirty_off,
+    fn log_is_on(&mut self) {
+        match self.config.base {
+            _ if self.is_last() => self.step = Step::Suspend,
+            Base::Everything => self.begin_round(),
+            Base::Log => self.step = Step::Clean,
         }
     }
 
-    /// How far it is.
-    pub fn progress(&self) -> Progress {
-        let round = self.rounds.last().copied().unwrap_or_default();
-        let before = self.rounds.iter().rev().find(|round| round.dirtied > 0);
-        let reading = self.rounds.last().map_or(0, |round| round.copy_us);
-        let copied = self.sent + self.zero;
-        let copy_rate = rate(copied, self.copy_us.saturating_add(reading));
-        let dirty_rate = before.map_or(0, Round::dirty_rate);
-        // While the guest runs, each second copies copy_rate pages and adds dirty_rate of them;
-        // those since the round's begin wait for the next bitmap.
-        let (since, added) = if self.suspend {
-            (0, 0)
-        } else {
-            let round_us = self.seen_us.saturating_sub(self.round_us);
-            let since = dirty_rate.saturating_mul(round_us) / 1_000_000;
-            (since.min(self.config.pages.into()), dirty_rate)
-        };
-        let to_do = u64::from(self.left).saturating_add(since);
-        Progress {
-            round: round.number,
-            last: self.is_last(),
-            left: self.left,
-            copied,
-            dirty_rate,
-            copy_rate,
-            eta_us: to_do.saturating_mul(1_000_000).checked_div(copy_rate.saturating_sub(added)),
-        }
+    fn after_resume(&self) -> Step {
+        if self.log_dirty && !self.config.keep_log { Step::LogDirtyOff } else { Step::WriteOut }
     }
 
     fn see(&mut self, now_us: u64) {

@@ -25,9 +25,11 @@ pub struct Round {
     /// `Clean` is answered.
     pub dirtied: u32,
     /// From the round's begin to its last page.
+    pub read_us: u64,
+    /// Of that, getting the pages out of the guest, without encoding and sending them.
     pub copy_us: u64,
-    /// From the round's begin to the next one's: `copy_us` and the fetching of the bitmap (and
-    /// the suspending, in the last live round). Equal to `copy_us` until then.
+    /// From the round's begin to the next one's: `read_us` and the fetching of the bitmap (and
+    /// the suspending, in the last live round). Equal to `read_us` until then.
     pub time_us: u64,
 }
 
@@ -42,9 +44,9 @@ impl Round {
         rate(self.dirtied.into(), self.time_us)
     }
 
-    /// Pages copied, a second.
+    /// Pages sent or found zero, a second.
     pub fn copy_rate(&self) -> u64 {
-        rate(self.copied().into(), self.copy_us)
+        rate(self.copied().into(), self.read_us)
     }
 }
 
@@ -86,18 +88,58 @@ pub struct Report<'a> {
     pub missing: u32,
     /// Pages of the last round that went into the pool.
     pub kept: u32,
+    /// Pages put off for the last round because they were dirty time and again.
+    pub deferred: u32,
     /// Pages that were sent out while the guest was suspended, because the pool did not hold
     /// them or the policy does not use it.
     pub overflow: u32,
     /// From the answer to `Suspend` to the answer to `Resume`, as the driver's clock saw it. 0
     /// until then.
     pub suspended_us: u64,
+    /// The suspended time that was expected when copying live came to its end. 0 if the policy
+    /// does not copy live, or has not come to its end.
+    pub estimate_us: u64,
+    /// The policy's target for the suspended time.
+    pub target_us: Option<u32>,
+    /// The suspended time without fetching the bitmap and reading pages: for
+    /// [`Config::fixed_us`](crate::Config) of snapshots to come. 0 until it is known.
+    pub fixed_us: u64,
     /// From the first call of `next` to the end, or to the last call of anything.
     pub total_us: u64,
+    /// How often the guest was slowed down by a step.
+    pub throttle_steps: u32,
+    /// The smallest share of its CPU time, in percent, that the guest was given; 100: all.
+    pub throttle_percent: u8,
+    /// Whether the guest was given its CPU time back.
+    pub unthrottle: CleanUp,
     /// Whether the guest was resumed.
     pub resume: CleanUp,
     /// Whether log-dirty was turned off.
     pub log_dirty_off: CleanUp,
+}
+
+impl Report<'_> {
+    /// Whether the suspended time was expected to be within the policy's target when copying
+    /// live came to its end. `None`: there is no target, or it has not come to its end.
+    pub fn target_met(&self) -> Option<bool> {
+        let target = self.target_us?;
+        self.stop.map(|_| self.estimate_us <= target.into())
+    }
+
+    /// The mean time of a round, from the second to the last but one, as the Live Save paper
+    /// has it. 0 if there are fewer than three.
+    pub fn average_round_us(&self) -> u64 {
+        let Some((_, [between @ .., _])) = self.rounds.split_first() else { return 0 };
+        let sum = between.iter().fold(0, |sum: u64, round| sum.saturating_add(round.time_us));
+        sum.checked_div(between.len() as u64).unwrap_or(0)
+    }
+
+    /// Pages dirtied, a second, over all live rounds: the paper's dirty frequency.
+    pub fn dirty_rate(&self) -> u64 {
+        let live = || self.rounds.iter().filter(|round| !round.last);
+        let dirtied = live().map(|round| u64::from(round.dirtied)).sum();
+        rate(dirtied, live().fold(0, |sum: u64, round| sum.saturating_add(round.time_us)))
+    }
 }
 
 /// How far it is. For people: nothing depends on it.

@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const CONFIG: Config = Config { pages: 262_144, pool_pages: 1000, batch: 4096 };
+const CONFIG: Config = Config::new(262_144, 1000, 4096);
 
 fn live_save() -> AnyPolicy {
     "live-save".parse().unwrap()

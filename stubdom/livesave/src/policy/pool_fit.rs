@@ -36,18 +36,14 @@ impl Policy for PoolFit {
         round > 1
     }
 
-    fn after_round(&mut self, _view: &View<'_>) -> Verdict {
-        Verdict::Continue
-    }
-
     fn after_clean(&mut self, view: &View<'_>) -> Verdict {
-        let left = view.round().dirtied;
+        let left = view.left;
         let before = match view.rounds {
             [.., before, _] => before.dirtied,
             _ => view.pages,
         };
         let enough = u64::from(before) * u64::from(self.shrink_percent) / 100;
-        if left <= view.pool_pages {
+        if left <= view.cost.pool_pages {
             Verdict::Stop(Stop::FitsPool)
         } else if u64::from(left) > enough {
             Verdict::Stop(Stop::NotShrinking)
@@ -59,13 +55,21 @@ impl Policy for PoolFit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cost;
     use super::*;
     use crate::report::Round;
 
     fn after(left: &[u32], pool_pages: u32) -> Verdict {
         let rounds: alloc::vec::Vec<Round> =
             left.iter().map(|&dirtied| Round { dirtied, ..Round::default() }).collect();
-        PoolFit::default().after_clean(&View { pages: 10_000, pool_pages, rounds: &rounds, copied: 0 })
+        PoolFit::default().after_clean(&View {
+            pages: 10_000,
+            rounds: &rounds,
+            copied: 0,
+            left: left[left.len() - 1],
+            cost: Cost { pool_pages, ..Cost::default() },
+            throttle: false,
+        })
     }
 
     #[test]

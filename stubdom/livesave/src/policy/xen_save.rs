@@ -3,7 +3,7 @@
 //! What `xl save -c` does, and the baseline of every comparison. It neither needs log-dirty
 //! nor uses the pool.
 
-use super::{Policy, Stop, Verdict, View};
+use super::Policy;
 
 /// Suspend, write everything once, resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,10 +25,5 @@ impl Policy for XenSave {
 
     fn keep(&self) -> bool {
         false
-    }
-
-    /// Never asked: there is no live round.
-    fn after_round(&mut self, _view: &View<'_>) -> Verdict {
-        Verdict::Stop(Stop::NotLive)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{MAX_ROUNDS, MIN_KEEP, Precopy};
 use crate::action::{How, ReadDone, Step, Why};
+use crate::config::Skip;
 use crate::policy::{Policy, Stop, Verdict, View};
 use crate::report::Round;
 
@@ -15,6 +16,7 @@ impl<P: Policy> Precopy<P> {
         let last = self.is_last();
         if last {
             self.to_send.absorb(&mut self.to_fix);
+            self.to_send.absorb(&mut self.deferred);
         }
         self.left = self.to_send.count();
         self.cursor = 0;
@@ -33,7 +35,12 @@ impl<P: Policy> Precopy<P> {
         let number = self.rounds.len() as u32;
         let mut max = self.config.batch;
         self.how = if !self.is_last() {
-            if self.policy.skip(number) { How::SendUnlessDirty } else { How::Send }
+            let skip = match self.config.skip {
+                Skip::Policy => self.policy.skip(number),
+                Skip::Never => false,
+                Skip::Always => true,
+            };
+            if skip { How::SendUnlessDirty } else { How::Send }
         } else if self.policy.keep() && self.pool_left >= MIN_KEEP.min(max) {
             max = max.min(self.pool_left);
             How::Keep
@@ -47,7 +54,7 @@ impl<P: Policy> Precopy<P> {
 
     /// What became of the batch.
     pub(super) fn count(&mut self, done: ReadDone<'_>) {
-        let ReadDone { sent, zero, skipped, missing, pool_left } = done;
+        let ReadDone { sent, zero, skipped, missing, pool_left, copy_us } = done;
         let counted = [sent, zero, skipped].iter().map(|&n| u64::from(n)).sum::<u64>();
         let adds_up = counted.checked_add(missing.len() as u64) == Some(self.batch.len() as u64);
         let known = missing.iter().all(|slot| self.batch.binary_search(slot).is_ok())
@@ -67,8 +74,16 @@ impl<P: Policy> Precopy<P> {
             round.zero += zero;
             round.skipped += skipped;
             round.missing += missing.len() as u32;
-            round.copy_us = self.seen_us.saturating_sub(self.round_us);
-            round.time_us = round.copy_us;
+            round.read_us = self.seen_us.saturating_sub(self.round_us);
+            round.time_us = round.read_us;
+            round.copy_us = round.copy_us.saturating_add(copy_us);
+        }
+        let copied = sent + zero;
+        if copied > 0 {
+            self.cost.copy.add(copied, copy_us);
+            if self.how != How::Keep {
+                self.cost.send.add(copied, self.seen_us.saturating_sub(self.asked_us));
+            }
         }
         self.sent += u64::from(sent);
         self.zero += u64::from(zero);
@@ -86,32 +101,57 @@ impl<P: Policy> Precopy<P> {
     /// Every page of the round was handled.
     pub(super) fn end_round(&mut self) {
         if let Some(round) = self.rounds.last() {
-            self.copy_us = self.copy_us.saturating_add(round.copy_us);
+            self.read_us = self.read_us.saturating_add(round.read_us);
         }
         if self.is_last() {
             self.step = Step::State;
             return;
         }
+        // What the bitmap will have is not known yet: about what it had before.
+        self.left = match *self.rounds {
+            [.., before, _] => before.dirtied,
+            _ => self.config.pages,
+        };
         match self.consult(P::after_round) {
+            Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
             _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_for(Stop::RoundBound),
             Verdict::Stop(stop) => self.suspend_for(stop),
-            Verdict::Continue => self.step = Step::Clean,
+            Verdict::Continue | Verdict::SlowDown => self.step = Step::Clean,
         }
     }
 
-    fn consult(&mut self, policy: fn(&mut P, &View<'_>) -> Verdict) -> Verdict {
-        let view = View {
+    fn view(&self) -> View<'_> {
+        View {
             pages: self.config.pages,
-            pool_pages: self.config.pool_pages,
             rounds: &self.rounds,
             copied: self.sent + self.zero,
+            left: self.left,
+            cost: self.cost,
+            throttle: self.throttle.possible(),
+        }
+    }
+
+    fn consult(&mut self, ask: fn(&mut P, &View<'_>) -> Verdict) -> Verdict {
+        let view = View {
+            pages: self.config.pages,
+            rounds: &self.rounds,
+            copied: self.sent + self.zero,
+            left: self.left,
+            cost: self.cost,
+            throttle: self.throttle.possible(),
         };
-        policy(&mut self.policy, &view)
+        ask(&mut self.policy, &view)
     }
 
     fn suspend_for(&mut self, stop: Stop) {
+        self.estimate_us = self.view().suspended_us();
         self.stop = Some(stop);
-        self.step = Step::Suspend;
+        self.step = Step::Prepare;
+    }
+
+    fn give_up_target(&mut self, estimate_us: u64) {
+        let estimate_us = u32::try_from(estimate_us).unwrap_or(u32::MAX);
+        self.give_up(Why::Target { estimate_us });
     }
 
     /// The dirty bitmap is here.
@@ -120,18 +160,22 @@ impl<P: Policy> Precopy<P> {
         if self.bitmap_bytes < needed {
             return self.give_up(Why::BadBitmap);
         }
+        self.cost.fetch_us = self.seen_us.saturating_sub(self.asked_us);
         let time_us = self.seen_us.saturating_sub(self.round_us);
-        if let Some(round) = self.rounds.last_mut() {
-            round.dirtied = round.dirtied.saturating_add(self.bitmap_dirty);
-            round.time_us = time_us;
-        }
+        let Some(round) = self.rounds.last_mut() else { return self.begin_round() };
+        round.dirtied = round.dirtied.saturating_add(self.bitmap_dirty);
+        round.time_us = time_us;
         if self.is_last() {
             return self.begin_round();
         }
+        self.defer_hot();
+        self.left = self.to_send.count() + self.deferred_pages;
         match self.consult(P::after_clean) {
             // What was fetched stays in `to_send`; the last `Clean` adds to it.
             Verdict::Stop(stop) => self.suspend_for(stop),
-            Verdict::Continue => self.begin_round(),
+            Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
+            Verdict::SlowDown if self.throttle.possible() => self.step = Step::Throttle,
+            Verdict::SlowDown | Verdict::Continue => self.begin_round(),
         }
     }
 

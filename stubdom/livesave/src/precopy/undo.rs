@@ -1,4 +1,4 @@
-//! The way out when something fails: the guest runs, log-dirty is off, no image.
+//! The way out when something fails: the guest runs at full speed, log-dirty is off, no image.
 
 use super::Precopy;
 use crate::action::{Step, Why};
@@ -6,7 +6,8 @@ use crate::policy::Policy;
 use crate::report::CleanUp;
 
 impl<P: Policy> Precopy<P> {
-    /// Leaves the straight way: resume the guest, turn log-dirty off, no image.
+    /// Leaves the straight way: resume the guest, give it its CPU time back, turn log-dirty off,
+    /// no image.
     pub(super) fn give_up(&mut self, why: Why) {
         self.abort = Some((self.step, why));
         self.next_clean_up();
@@ -16,6 +17,8 @@ impl<P: Policy> Precopy<P> {
     fn next_clean_up(&mut self) {
         self.step = if self.suspend {
             Step::AbortResume
+        } else if self.slowed {
+            Step::AbortUnthrottle
         } else if self.log_dirty {
             Step::AbortLogDirtyOff
         } else {
@@ -29,6 +32,11 @@ impl<P: Policy> Precopy<P> {
             (Step::AbortResume, false) => {
                 self.suspend = false;
                 self.resume = CleanUp::Failed;
+            }
+            (Step::AbortUnthrottle, true) => self.is_unthrottled(),
+            (Step::AbortUnthrottle, false) => {
+                self.slowed = false;
+                self.unthrottle = CleanUp::Failed;
             }
             (_, true) => self.is_off(),
             (_, false) => {
@@ -44,6 +52,11 @@ impl<P: Policy> Precopy<P> {
         self.resume = CleanUp::Done;
         let since = self.suspended_at.unwrap_or(self.seen_us);
         self.suspended_us = self.seen_us.saturating_sub(since);
+    }
+
+    pub(super) fn is_unthrottled(&mut self) {
+        self.slowed = false;
+        self.unthrottle = CleanUp::Done;
     }
 
     pub(super) fn is_off(&mut self) {

@@ -8,7 +8,7 @@ use crate::model::{Asked, ask, live_save, xen_save};
 type Engine = Precopy<AnyPolicy>;
 
 /// 100 pages, all of them dirty at each fetch.
-const CONFIG: Config = Config { pages: 100, pool_pages: 100, batch: 128 };
+const CONFIG: Config = Config::new(100, 100, 128);
 
 /// The right answer to each action: 13 bytes of bitmap, every page sent.
 fn answer(engine: &mut Engine, asked: Asked) {

@@ -61,6 +61,9 @@ fn the_report_says_which_step_failed_and_how() {
             Asked::LogDirty(false) => Step::LogDirtyOff,
             Asked::Clean { .. } => Step::Clean,
             Asked::Read { .. } => Step::Read,
+            Asked::Throttle(100) => Step::Unthrottle,
+            Asked::Throttle(_) => Step::Throttle,
+            Asked::Prepare { .. } => Step::Prepare,
             Asked::Suspend => Step::Suspend,
             Asked::State => Step::State,
             Asked::Resume => Step::Resume,
@@ -143,7 +146,7 @@ fn no_sequence_of_events_makes_it_panic_or_forget_the_guest() {
                     right = Event::Read(ReadDone { sent, pool_left: u32::MAX, ..ReadDone::default() });
                 }
                 Action::Suspend => suspended = true,
-                Action::State => {}
+                Action::State | Action::Throttle(_) | Action::Prepare { .. } => {}
                 Action::Resume => resumed_asked = true,
                 Action::WriteOut => right = Event::Written { zero: 0 },
                 Action::Finish(_) => break,
@@ -163,6 +166,7 @@ fn no_sequence_of_events_makes_it_panic_or_forget_the_guest() {
                         skipped: odd[rng.below(3) as usize],
                         missing: &odd,
                         pool_left: u32::MAX,
+                        copy_us: u64::MAX,
                     }),
                     now,
                 ),

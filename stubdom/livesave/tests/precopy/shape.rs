@@ -34,7 +34,7 @@ fn batches_are_ascending_bounded_and_never_empty() {
 
 #[test]
 fn a_config_out_of_range_is_refused() {
-    let new = |pages, batch| Precopy::new(Config { pages, pool_pages: 0, batch }, live_save()).err();
+    let new = |pages, batch| Precopy::new(Config::new(pages, 0, batch), live_save()).err();
     assert_eq!(new(0, 1), Some(NewError::NoPages));
     assert_eq!(new(1, 0), Some(NewError::BadBatch));
     assert_eq!(new(1, 4097), Some(NewError::BadBatch));
@@ -53,7 +53,7 @@ fn the_figures_of_the_rounds_add_up() {
         assert_eq!(pair[0].number as usize, number + 1);
         assert_eq!(pair[0].dirtied, pair[1].asked);
         // Fetching takes 20 ms.
-        assert!(pair[0].time_us.abs_diff(pair[0].copy_us + 20_000) < 1000, "{pair:?}");
+        assert!(pair[0].time_us.abs_diff(pair[0].read_us + 20_000) < 1000, "{pair:?}");
     }
     assert!(report.suspended_us.abs_diff(run.suspended_us) < 10);
     let rounds_us = sum(|round| round.time_us);
@@ -123,7 +123,7 @@ impl Policy for AfterClean {
 
 /// Runs with the same one dirty page each time it is asked, a different one for the last.
 fn run_with(policy: impl Policy) -> (Vec<Vec<u32>>, Option<Stop>) {
-    let mut engine = Precopy::new(Config { pages: 8, pool_pages: 8, batch: 8 }, policy).unwrap();
+    let mut engine = Precopy::new(Config::new(8, 8, 8), policy).unwrap();
     let mut reads = Vec::new();
     for now in 0.. {
         let event = match engine.next(now) {

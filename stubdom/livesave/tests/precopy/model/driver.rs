@@ -79,6 +79,8 @@ pub enum Asked {
     LogDirty(bool),
     Clean { last: bool },
     Read { pages: u32, how: How },
+    Throttle(u8),
+    Prepare { pages: u32 },
     Suspend,
     State,
     Resume,
@@ -91,6 +93,8 @@ pub fn ask<P: Policy>(engine: &mut Precopy<P>, now_us: u64) -> Result<Asked, Out
         Action::LogDirty(on) => Asked::LogDirty(on),
         Action::Clean { last } => Asked::Clean { last },
         Action::Read { batch, how } => Asked::Read { pages: batch.len() as u32, how },
+        Action::Throttle(percent) => Asked::Throttle(percent),
+        Action::Prepare { slots } => Asked::Prepare { pages: slots.len() as u32 },
         Action::Suspend => Asked::Suspend,
         Action::State => Asked::State,
         Action::Resume => Asked::Resume,
@@ -177,7 +181,7 @@ pub struct Driver {
 /// The answer, with what it would borrow.
 enum Answer {
     Done,
-    Read { sent: u32, zero: u32, skipped: u32, missing: Vec<u32>, pool_left: u32 },
+    Read { sent: u32, zero: u32, skipped: u32, missing: Vec<u32>, pool_left: u32, copy_us: u64 },
     Written,
 }
 
@@ -252,9 +256,9 @@ impl Driver {
         let event = match answer {
             Answer::Done => Event::Done,
             Answer::Written => Event::Written { zero: 0 },
-            Answer::Read { sent, zero, skipped, missing: slots, pool_left } => {
+            Answer::Read { sent, zero, skipped, missing: slots, pool_left, copy_us } => {
                 missing = slots;
-                Event::Read(ReadDone { sent, zero, skipped, missing: &missing, pool_left })
+                Event::Read(ReadDone { sent, zero, skipped, missing: &missing, pool_left, copy_us })
             }
         };
         match fault {
@@ -290,6 +294,8 @@ impl Driver {
             Asked::LogDirty(on) => self.guest.set_log_dirty(on),
             Asked::Clean { last } => self.clean(last),
             Asked::Read { how, .. } => return self.read(batch, how),
+            Asked::Throttle(percent) => self.guest.share = f64::from(percent) / 100.0,
+            Asked::Prepare { .. } => {}
             Asked::Suspend => {
                 self.guest.running = self.mutant == Mutant::SuspendsLate;
                 self.suspended_at = self.now;
@@ -370,7 +376,8 @@ impl Driver {
         }
         self.pool_overrun += (self.pool.len() as u64).saturating_sub(self.pool_pages.into());
         let pool_left = self.pool_pages.saturating_sub(self.pool.len() as u32);
-        Answer::Read { sent, zero, skipped, missing, pool_left }
+        let copy_us = (f64::from(sent + zero) * 1e6 / self.speed.pool_pages_per_second) as u64;
+        Answer::Read { sent, zero, skipped, missing, pool_left, copy_us }
     }
 
     fn end(self, outcome: Outcome) -> Run {

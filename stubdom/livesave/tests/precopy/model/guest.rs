@@ -30,6 +30,8 @@ pub struct Guest {
     pub memory: Vec<u64>,
     pub running: bool,
     pub log_dirty: bool,
+    /// Of its CPU time.
+    pub share: f64,
     dirty: Vec<u64>,
     writer: Writer,
     writes: u64,
@@ -51,6 +53,7 @@ impl Guest {
             memory,
             running: true,
             log_dirty: false,
+            share: 1.0,
             dirty: vec![0; pages.div_ceil(64)],
             writer: scenario.writer,
             writes: pages as u64,
@@ -67,7 +70,7 @@ impl Guest {
         if !self.running {
             return;
         }
-        self.write_credit += self.writer.rate * seconds;
+        self.write_credit += self.writer.rate * self.share * seconds;
         while self.write_credit >= 1.0 {
             self.write_credit -= 1.0;
             self.write();

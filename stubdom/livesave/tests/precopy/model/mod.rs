@@ -38,11 +38,11 @@ impl Scenario {
         let working_set = 1 + rng.below(pages.into()) as u32;
         let hot = 1 + rng.below(working_set.into()) as u32;
         Self {
-            config: Config {
+            config: Config::new(
                 pages,
-                pool_pages: rng.below(u64::from(pages) * 5 / 4) as u32,
-                batch: [1, 7, 64, 256, 1024, 4096][rng.below(6) as usize],
-            },
+                rng.below(u64::from(pages) * 5 / 4) as u32,
+                [1, 7, 64, 256, 1024, 4096][rng.below(6) as usize],
+            ),
             policy,
             writer: Writer {
                 rate: speed.pages_per_second
@@ -67,7 +67,7 @@ impl Scenario {
     pub fn reference(rate: f64, scale: u32) -> Self {
         let speed = Speed::default();
         Self {
-            config: Config { pages: 262_144 / scale, pool_pages: 16_384, batch: 1024 },
+            config: Config::new(262_144 / scale, 16_384, 1024),
             policy: live_save(),
             writer: Writer {
                 rate: rate * speed.pages_per_second,
