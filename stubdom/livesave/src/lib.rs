@@ -48,6 +48,7 @@ extern crate alloc;
 
 mod action;
 mod bitmap;
+pub mod codec;
 mod config;
 mod page;
 mod policy;
