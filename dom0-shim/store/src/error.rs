@@ -119,14 +119,70 @@ pub enum Error {
         why: String,
     },
     /// The image was written by another version of this program.
-    #[error("{} has image format {found}, and this program reads format {known}: use the version that wrote it, or export it there with `--format xl`", .path.display())]
+    #[error("{} has image format {found}, and this program reads formats up to {known}: use the version that wrote it, or export it there with `--format xl`", .path.display())]
     Version {
         /// Image.
         path: PathBuf,
         /// Format of the image.
         found: u64,
-        /// Format that is understood.
+        /// Newest format that is understood.
         known: u64,
+    },
+    /// The image's parent is not in its directory.
+    #[error("{} builds on {parent}, which is not there: put it back beside it; without it, this image can't be used", .path.display())]
+    MissingParent {
+        /// Image that can't be used.
+        path: PathBuf,
+        /// Name of what is missing.
+        parent: String,
+    },
+    /// The image's parent has other pages than when the image was made on it.
+    #[error("{} builds on another {parent} than the one that is there: put back the one that it was made on; without it, this image can't be used", .path.display())]
+    ParentChanged {
+        /// Image that can't be used.
+        path: PathBuf,
+        /// Name of the one that was replaced.
+        parent: String,
+    },
+    /// The image's parent can't be opened.
+    #[error("{} can't be used, for {parent}, which it builds on, can't: {source}", .path.display())]
+    BadParent {
+        /// Image that can't be used.
+        path: PathBuf,
+        /// Name of the one that can't be opened.
+        parent: String,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// Images build on each other in too many steps.
+    #[error("{image} builds on {} images or more, and no more can follow: `luthier merge {image}` makes it stand alone", crate::MAX_CHAIN - 1)]
+    ChainTooLong {
+        /// Name of the image.
+        image: String,
+    },
+    /// An image can't be made on a parent.
+    #[error("no image can be made on {parent}: {why}; take a full snapshot, without a parent")]
+    UnfitParent {
+        /// Name of the parent.
+        parent: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Other images build on it.
+    #[error("{} can't be removed, for {} on it; it can be when nothing does:\n{}", .path.display(), Builds(.children), Merges(.children))]
+    HasChildren {
+        /// Image that was to be removed.
+        path: PathBuf,
+        /// Names of those that build on it.
+        children: Vec<String>,
+    },
+    /// A record outside of the room that was last made for records.
+    #[error("there is no room for a record of {length} octets at {offset} of the image's memory")]
+    NoRoom {
+        /// Where it should be, in octets.
+        offset: u64,
+        /// Its length in octets.
+        length: u64,
     },
     /// The image's contents don't match its checksums.
     #[error("{} is damaged: {}", .path.display(), Damages(.first, .total))]
@@ -170,7 +226,7 @@ pub enum Damage {
         /// Slot in `memory`.
         slot: u64,
     },
-    /// An entry of `pages` has a state that is neither zero nor data.
+    /// An entry of `pages` is not of the table's form, or names a place beyond the end of `memory`.
     Entry {
         /// Frame number.
         pfn: u64,
@@ -181,6 +237,15 @@ pub enum Damage {
     Record(StateKind),
     /// A whole file doesn't match the SHA-256 in the manifest.
     File(&'static str),
+    /// All pages together are not those that were committed, though each matches its checksum.
+    Contents,
+    /// It is in an image that this one builds on.
+    Parent {
+        /// That image's name.
+        image: String,
+        /// What is damaged there.
+        damage: Box<Damage>,
+    },
 }
 
 impl fmt::Display for Damage {
@@ -194,6 +259,8 @@ impl fmt::Display for Damage {
             }
             Damage::Record(kind) => write!(f, "record {kind} does not match its checksum"),
             Damage::File(name) => write!(f, "file `{name}` does not match the manifest"),
+            Damage::Contents => write!(f, "the pages are not those that the manifest was made of"),
+            Damage::Parent { image, damage } => write!(f, "{damage} in {image}, on which it builds"),
         }
     }
 }
@@ -210,6 +277,28 @@ impl fmt::Display for Damages<'_> {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
+    }
+}
+
+/// "web@…-2 builds", "web@…-2 and web@…-3 build"
+struct Builds<'a>(&'a [String]);
+
+impl fmt::Display for Builds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [one] => write!(f, "{one} builds"),
+            many => write!(f, "{} build", many.join(" and ")),
+        }
+    }
+}
+
+/// The commands that free a parent of its children.
+struct Merges<'a>(&'a [String]);
+
+impl fmt::Display for Merges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(|child| format!("  luthier merge {child}")).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

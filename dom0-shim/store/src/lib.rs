@@ -4,8 +4,8 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `memory` | one 4096-byte slot for each populated frame of the guest; holes for zero pages |
-//! | `pages` | one 16-byte entry for each slot: state and xxh3-64 of the page ([`table`]) |
+//! | `memory` | one 4096-byte slot for each populated frame of the guest; then the pages that are stored as LZ4 records; holes wherever nothing is |
+//! | `pages` | one 16-byte entry for each slot: state, place and xxh3-64 of the page ([`table`]) |
 //! | `state` | CPU policy, TSC, HVM parameters and context, xl's configuration ([`state`]) |
 //! | `manifest.json` | what the image is, and the SHA-256 of `pages` and `state` ([`manifest`]) |
 //!
@@ -13,11 +13,15 @@
 //! that list, so memory costs at most the guest's RAM however often a page was written, and a
 //! guest with holes in its address space has none in its image.
 //!
+//! An *incremental* image builds on another one in the same directory, its parent, and has only the
+//! pages that differ. Whoever reads it reads through the chain, and [`merge`] makes it stand alone. A
+//! child knows the contents of its parent, so a parent that was replaced is noticed.
+//!
 //! An image exists under its own name only when every byte of it is on the disk. While it is
 //! written it is called `….partial`, and nothing here takes such a directory for an image.
 //!
-//! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image is
-//! shared. They end with the process, and need a local file system.
+//! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image holds
+//! its own and those of all that it builds on shared. They end with the process, and need a local file system.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,11 +48,16 @@
 //! not check. Files come from other machines and from broken disks; every length is bounded by
 //! what is really there before anything is allocated for it.
 
+mod directory;
 mod error;
 mod extents;
 mod id;
 mod image;
+mod layer;
+mod lz4;
 pub mod manifest;
+mod merge;
+mod reader;
 pub mod state;
 pub mod table;
 mod time;
@@ -56,16 +65,19 @@ mod verify;
 mod writer;
 pub mod xl;
 
+pub use directory::{Listed, children, list, remove, sweep};
 pub use error::{Damage, Error, Result};
 pub use extents::{Extent, Extents, MAX_PAGES};
 pub use id::ImageId;
-pub use image::{Image, Listed, SlotReader, list, remove, sweep};
-pub use manifest::{Manifest, MemoryFigures, Meta, XenVersion};
+pub use image::{Image, MAX_CHAIN};
+pub use manifest::{Manifest, MemoryFigures, Meta, Parent, Stored, XenVersion};
+pub use merge::{Merged, merge};
+pub use reader::SlotReader;
 pub use state::{State, StateKind};
 pub use table::PageState;
 pub use time::utc_text;
 pub use verify::Verified;
-pub use writer::ImageWriter;
+pub use writer::{ImageWriter, Rest};
 pub use xl::diff::{DiffReport, diff};
 pub use xl::export::{ExportOptions, Exported, export_xl};
 pub use xl::import::{ImportOptions, import_xl, spool};

@@ -12,8 +12,8 @@ use crate::extents::{Extent, Extents};
 use crate::id::ImageId;
 use crate::{PAGE_SIZE, table};
 
-/// Format of the images that this version writes and reads.
-pub const FORMAT: u64 = 1;
+/// Format of the images that this version writes. It reads all from 1 on.
+pub const FORMAT: u64 = 2;
 
 /// Longest manifest: 64 MiB, which is a million extents. One of a guest without ballooning has
 /// about 1 KiB.
@@ -85,10 +85,37 @@ pub struct Files {
     pub state: FileEntry,
 }
 
+/// The image that another one builds on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its name, in the same directory.
+    pub image: String,
+    /// Its [`Manifest::contents`] when this image was made on it: an image of the same name with
+    /// other pages won't do. It outlives a merge of the parent, which changes no page.
+    pub contents: String,
+}
+
+/// What an image stores, and how; all but `octets` in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Pages that are zero here, and take no room.
+    pub zero: u64,
+    /// Pages as they are.
+    pub raw: u64,
+    /// Pages as LZ4 records.
+    pub lz4: u64,
+    /// Pages that are as in the parent, and take no room.
+    pub parent: u64,
+    /// Octets of raw pages and records in `memory`.
+    pub octets: u64,
+}
+
 /// What an image is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// 1 to [`FORMAT`].
     pub format: u64,
     /// The name under which it was made.
     pub id: String,
@@ -108,12 +135,20 @@ pub struct Manifest {
     pub page_size: u64,
     /// How many pages there are.
     pub pages: u64,
-    /// How many of them are zero.
+    /// How many of them are zero, those of the parent among them.
     pub zero_pages: u64,
     /// The populated frames, as `[first frame, count]`.
     pub extents: Vec<Extent>,
-    /// Image that this one builds on; always null in this format.
-    pub parent: Option<String>,
+    /// The image that this one builds on; format 1 has none.
+    pub parent: Option<Parent>,
+    /// What this image stores itself; format 1 doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// SHA-256 of the table that an image of format 1 with the same pages has: two images with the
+    /// same contents have the same pages, however they are stored. Format 1 doesn't say, for it
+    /// is its table's SHA-256: see [`Manifest::contents`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
     /// The policy by which pages were sent; the writer's own JSON.
     pub policy: serde_json::Value,
     /// What the snapshot's rounds did; the writer's own JSON.
@@ -156,7 +191,7 @@ impl Manifest {
         }
         let Format { format: found } =
             serde_json::from_slice(file).map_err(|e| bad(format!("is not understood: {e}")))?;
-        if found != FORMAT {
+        if !(1..=FORMAT).contains(&found) {
             return Err(Error::Version { path: path.to_path_buf(), found, known: FORMAT });
         }
         let m: Manifest = serde_json::from_slice(file).map_err(|e| bad(format!("is not understood: {e}")))?;
@@ -171,23 +206,45 @@ impl Manifest {
         if self.page_size != PAGE_SIZE as u64 {
             return Err(format!("has a page size of {}", self.page_size));
         }
-        if self.parent.is_some() {
-            return Err("names a parent, which format 1 does not have".into());
+        if self.format == 1 && (self.parent.is_some() || self.stored.is_some() || self.contents.is_some()) {
+            return Err("has fields that format 1 does not have".into());
+        }
+        if self.contents().is_none() {
+            return Err("does not tell its contents".into());
+        }
+        if let Some(parent) = &self.parent {
+            parent.image.parse::<ImageId>().map_err(|e| e.to_string())?;
         }
         let extents = self.extents().map_err(|e| e.to_string())?;
         if extents.pages() != self.pages || self.zero_pages > self.pages {
             return Err("has extents that don't add up to its pages".into());
         }
         // Extents::new bounds the pages, so these products don't overflow.
-        if self.files.memory.length != self.pages * PAGE_SIZE as u64
-            || self.files.pages.length != self.pages * table::ENTRY_SIZE as u64
-        {
+        let in_place = self.pages * PAGE_SIZE as u64;
+        let memory = match self.format {
+            1 => self.files.memory.length == in_place,
+            _ => (in_place..=table::MAX_OFFSET).contains(&self.files.memory.length),
+        };
+        let table = match self.parent {
+            None => self.files.pages.length == self.pages * table::ENTRY_SIZE as u64,
+            Some(_) => self.files.pages.length <= self.pages * table::ROW_SIZE as u64,
+        };
+        if !memory || !table {
             return Err("has file lengths that don't fit its pages".into());
         }
         if self.files.pages.sha256.is_none() || self.files.state.sha256.is_none() {
             return Err("lacks the SHA-256 of a file".into());
         }
         Ok(())
+    }
+
+    /// What the image's pages are, as one SHA-256: see the field. `None` only where a file lacks its
+    /// own, which no image that was opened does.
+    pub fn contents(&self) -> Option<&str> {
+        match self.format {
+            1 => self.files.pages.sha256.as_deref(),
+            _ => self.contents.as_deref(),
+        }
     }
 
     /// The populated frames with their slots.

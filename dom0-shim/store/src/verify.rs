@@ -1,16 +1,16 @@
-//! The complete check of an image: every page, every record, every file.
+//! The complete check of an image: every page wherever in the chain it is, every record, every file.
 
 use sha2::{Digest, Sha256};
 
+use crate::PAGE_SIZE;
 use crate::error::{Damage, Error, Result};
-use crate::image::{Image, read_bounded};
-use crate::manifest::hex;
+use crate::image::Image;
+use crate::layer::read_bounded;
+use crate::manifest::{Stored, hex};
+use crate::reader::{CHUNK, Located};
 use crate::state::{self, State, StateFault};
 use crate::table::PageState;
-use crate::{PAGE_SIZE, page_checksum};
 
-/// Slots that are read at once: 1 MiB of memory.
-const CHUNK: usize = 256;
 /// Findings that an error lists one by one.
 const LISTED: usize = 8;
 
@@ -23,8 +23,12 @@ pub struct Verified {
     pub zero_pages: u64,
     /// Pages whose checksum was compared.
     pub data_pages: u64,
+    /// Those of them that images hold on which this one builds.
+    pub parent_pages: u64,
     /// State records.
     pub records: u64,
+    /// Images that were read: 1 if it stands alone.
+    pub images: u64,
 }
 
 struct Findings {
@@ -43,16 +47,21 @@ impl Findings {
 
 impl Image {
     /// Checks the whole image: each page against its checksum, each zero page to be zero, each
-    /// state record against its checksum, and the files `pages` and `state` against the
-    /// manifest. `progress` is called with pages done and pages in all, about once a MiB.
+    /// state record against its checksum, the files `pages` and `state` against the manifest, and
+    /// all pages together against its contents. `progress` is called with pages done and pages in
+    /// all, about once a MiB.
+    ///
+    /// A page is read once, from the image of the chain that has it; pages there that this image
+    /// does not use are not looked at, nor is the state there. Memory is bounded by 2 octets a
+    /// page and what [`Image::slots`] takes.
     ///
     /// Fails with [`Error::Damaged`], which names the pages and records, or with an error of the
     /// file system.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified> {
         let mut found = Findings { first: Vec::new(), total: 0 };
         let records = self.verify_state(&mut found)?;
-        let (zero_pages, data_pages) = self.verify_pages(&mut found, progress)?;
-        if found.total == 0 && zero_pages != self.manifest().zero_pages {
+        let counted = self.verify_pages(&mut found, progress)?;
+        if found.total == 0 && !self.is_as_told(&counted) {
             found.add(Damage::File("pages"));
         }
         if found.total > 0 {
@@ -62,7 +71,7 @@ impl Image {
                 total: found.total,
             });
         }
-        Ok(Verified { pages: self.manifest().pages, zero_pages, data_pages, records })
+        Ok(Verified { records, images: self.depth() as u64, ..counted.verified })
     }
 
     fn verify_state(&self, found: &mut Findings) -> Result<u64> {
@@ -83,57 +92,88 @@ impl Image {
         Ok(0)
     }
 
-    fn verify_pages(&self, found: &mut Findings, progress: &mut dyn FnMut(u64, u64)) -> Result<(u64, u64)> {
+    fn verify_pages(&self, found: &mut Findings, progress: &mut dyn FnMut(u64, u64)) -> Result<Counted> {
         let reader = self.slots()?;
         let pages = self.extents().pages();
-        let mut memory = vec![0u8; CHUNK * PAGE_SIZE];
-        let mut entries = [None; CHUNK];
-        let (mut zero, mut data) = (0, 0);
-        let mut hash = Sha256::new();
-        let mut pfns = self.extents().pfns();
+        let mut memory = vec![[0u8; PAGE_SIZE]; CHUNK];
+        let mut located = [Located::default(); CHUNK];
+        let mut counted = Counted::default();
+        let (mut table, mut contents) = (Sha256::new(), Sha256::new());
         let mut first = 0;
         while first < pages {
             let count = (pages - first).min(CHUNK as u64) as usize;
-            let (Some(entries), Some(memory)) =
-                (entries.get_mut(..count), memory.get_mut(..count * PAGE_SIZE))
-            else {
+            let (Some(located), Some(memory)) = (located.get_mut(..count), memory.get_mut(..count)) else {
                 break;
             };
-            reader.entries(first, entries, Some(&mut hash))?;
-            // A hole reads as zeros, so nothing need be read.
-            let end = (first + count as u64) * PAGE_SIZE as u64;
-            if reader.next_data(first * PAGE_SIZE as u64) >= end {
-                memory.fill(0);
-            } else {
-                reader.memory(first, memory)?;
-            }
-            let slots = first..;
-            for (((entry, page), slot), pfn) in
-                entries.iter().zip(memory.as_chunks().0).zip(slots).zip(&mut pfns)
-            {
-                match entry {
-                    Some(PageState::Zero) => {
-                        zero += 1;
-                        if page != &[0; PAGE_SIZE] {
-                            found.add(Damage::Page { pfn, slot });
-                        }
-                    }
-                    Some(PageState::Data { checksum }) => {
-                        data += 1;
-                        if page_checksum(page) != *checksum {
-                            found.add(Damage::Page { pfn, slot });
-                        }
-                    }
-                    Some(PageState::Absent) | None => found.add(Damage::Entry { pfn, slot }),
-                }
+            reader.locate(first, located, Some(&mut table))?;
+            reader.load(first, located, memory, &mut |damage| found.add(damage))?;
+            for at in &*located {
+                counted.add(*at);
+                contents.update(at.state.unwrap_or(PageState::Absent).canonical().encode());
             }
             first += count as u64;
             progress(first, pages);
         }
-        let sum = hex(&hash.finalize());
-        if self.manifest().files.pages.sha256.as_ref() != Some(&sum) {
+        // A sparse table was compared when it was read.
+        if self.depth() == 1 && self.manifest().files.pages.sha256 != Some(hex(&table.finalize())) {
             found.add(Damage::File("pages"));
+        } else if self.manifest().contents() != Some(&hex(&contents.finalize())) {
+            found.add(Damage::Contents);
         }
-        Ok((zero, data))
+        Ok(counted)
+    }
+
+    /// Whether the manifest's figures are those that were counted.
+    fn is_as_told(&self, counted: &Counted) -> bool {
+        let stored = self.manifest().stored.is_none_or(|told| told == counted.stored);
+        counted.verified.zero_pages == self.manifest().zero_pages && stored
+    }
+}
+
+/// Figures of an image's pages, as [`Image::verify`] counts them.
+struct Counted {
+    verified: Verified,
+    stored: Stored,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        let verified =
+            Verified { pages: 0, zero_pages: 0, data_pages: 0, parent_pages: 0, records: 0, images: 0 };
+        Counted { verified, stored: Stored::default() }
+    }
+}
+
+impl Counted {
+    fn add(&mut self, at: Located) {
+        let (verified, own) = (&mut self.verified, at.is_own());
+        verified.pages += 1;
+        match at.state {
+            Some(PageState::Zero) => verified.zero_pages += 1,
+            _ => {
+                verified.data_pages += 1;
+                verified.parent_pages += u64::from(!own);
+            }
+        }
+        self.stored.add(if own { at.state.unwrap_or(PageState::Absent) } else { PageState::Parent });
+    }
+}
+
+impl Stored {
+    /// Counts a page of an image in the form that it has there.
+    pub(crate) fn add(&mut self, state: PageState) {
+        match state {
+            PageState::Absent => {}
+            PageState::Zero => self.zero += 1,
+            PageState::Parent => self.parent += 1,
+            PageState::Raw { .. } => {
+                self.raw += 1;
+                self.octets += PAGE_SIZE as u64;
+            }
+            PageState::Lz4 { length, .. } => {
+                self.lz4 += 1;
+                self.octets += u64::from(length);
+            }
+        }
     }
 }

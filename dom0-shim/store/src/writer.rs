@@ -3,72 +3,73 @@
 //! Until [`ImageWriter::commit`] returns, nothing under the image's own name exists. A writer
 //! holds an exclusive lock on its directory, which the kernel drops when the process ends however
 //! it ends; so [`crate::sweep`] can tell what a killed daemon left from what is being written.
+//!
+//! An incremental image is written with its parent open. A page that is the same there is noted as
+//! such and takes no room: the same checksum, and then, as a guest may know how to make two pages of
+//! one checksum, the same octets.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
-use sha2::{Digest, Sha256};
-
-use crate::error::{At, Error, Result};
+use crate::directory::{MERGED, clear, directory_of};
+use crate::error::{At, Damage, Error, Result};
 use crate::extents::Extents;
 use crate::id::{ImageId, PARTIAL};
-use crate::image::{Image, lock_exclusive};
-use crate::manifest::{self, FileEntry, Files, Manifest, Meta, check_uuid, hex};
-use crate::state::{State, StateKind, parse_hvm_params};
-use crate::table::PageState;
+use crate::image::Image;
+use crate::layer::{Lock, lock};
+use crate::lz4::Coder;
+use crate::manifest::{self, FileEntry, Files, Manifest, Meta, Stored, check_uuid};
+use crate::state::State;
+use crate::table::{ENTRY_SIZE, PageState};
 use crate::time::utc_text;
-use crate::{PAGE_SIZE, Page};
+use crate::{PAGE_SIZE, Page, lz4, page_checksum};
 
-/// From `public/hvm/params.h`.
-const HVM_PARAM_STORE_PFN: u64 = 1;
-const HVM_PARAM_CONSOLE_PFN: u64 = 17;
+mod base;
+mod commit;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use base::Base;
+pub use base::Rest;
+pub(crate) use commit::{Step, sync_dir};
+use records::Records;
 
 /// An image that is being written. Dropping it removes what was written.
 #[derive(Debug)]
 pub struct ImageWriter {
     id: ImageId,
-    meta: Meta,
-    /// Directory of images, the unfinished image in it, and its name once finished.
-    parent: PathBuf,
+    /// The manifest, as far as it is known before the commit.
+    head: Manifest,
+    extents: Extents,
+    /// The unfinished image, and its name once finished.
     partial: PathBuf,
     target: PathBuf,
+    /// What is under that name: nothing, or the image that this one is to replace.
+    replace: bool,
     /// Open for as long as the lock is to be held.
     _lock: File,
     memory: File,
-    slots: Vec<PageState>,
+    /// For each slot a [`PageState`], coded to save room.
+    slots: Vec<[u8; ENTRY_SIZE]>,
     /// Slots whose place in `memory` the caller was told: it may hold data.
     touched: Vec<bool>,
+    records: Records,
+    coder: Option<Coder>,
+    base: Option<Base>,
     state: State,
     committed: bool,
-}
-
-/// The steps of a commit, in their order. Tests look at the disk after each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    MemorySynced,
-    TableSynced,
-    StateSynced,
-    ManifestWritten,
-    ManifestNamed,
-    DirSynced,
-    Renamed,
-    ParentSynced,
 }
 
 impl ImageWriter {
     /// Makes `<dir>/<id>.partial`, with all slots absent. `dir` must exist, on a local file system.
     ///
     /// Fails with [`Error::Exists`] when the name is taken by an image or by one being written,
-    /// with [`Error::BadMeta`] for a description that can't be true, and with [`Error::Full`], [`Error::NoDirectory`] or
-    /// [`Error::ReadOnly`] when the directory can't be written.
+    /// with [`Error::BadMeta`] for a description that can't be true, and with [`Error::Full`],
+    /// [`Error::NoDirectory`] or [`Error::ReadOnly`] when the directory can't be written.
     pub fn create(dir: &Path, id: ImageId, meta: Meta) -> Result<ImageWriter> {
-        check_uuid(&meta.uuid).map_err(Error::BadMeta)?;
-        if meta.vcpus == 0 {
-            return Err(Error::BadMeta("it has no vCPUs".into()));
-        }
+        let head = head(&id, &meta)?;
         if !dir.is_dir() {
             return Err(Error::NoDirectory { path: dir.to_path_buf() });
         }
@@ -77,36 +78,80 @@ impl ImageWriter {
         if target.symlink_metadata().is_ok() {
             return Err(Error::Exists { path: target });
         }
-        fs::create_dir(&partial).at("creating", &partial)?;
-        let made = Self::fill(dir, &partial, target, id, meta);
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&partial);
-        }
-        made
+        Self::make(id, head, meta.extents, partial, target, false)
     }
 
-    fn fill(dir: &Path, partial: &Path, target: PathBuf, id: ImageId, meta: Meta) -> Result<ImageWriter> {
-        let lock = lock_exclusive(partial)?;
-        let path = partial.join("memory");
-        let memory =
-            File::options().read(true).write(true).create_new(true).open(&path).at("creating", &path)?;
-        let pages = meta.extents.pages();
-        memory.set_len(pages * PAGE_SIZE as u64).at("growing", &path)?;
-        let slots = usize::try_from(pages)
-            .map_err(|_| Error::BadMeta("it has too many pages for this machine".into()))?;
+    /// The same for an image that builds on `parent`, which must be in `dir`, and stays locked until
+    /// the commit. `rest` says what becomes of pages that are never put. Takes 9 octets of memory a
+    /// page, and 2 more if the parent has one itself.
+    ///
+    /// Fails besides with [`Error::UnfitParent`] when the guest's memory was resized since, with
+    /// [`Error::ChainTooLong`], and with [`Error::Damaged`] when the parent's table is.
+    pub fn create_on(dir: &Path, id: ImageId, meta: Meta, parent: Image, rest: Rest) -> Result<ImageWriter> {
+        let base = Base::new(dir, &meta.extents, parent)?;
+        let mut writer = Self::create(dir, id, meta)?;
+        writer.head.parent = Some(base.as_parent());
+        writer.base = Some(base);
+        if rest == Rest::AsInParent {
+            writer.slots.fill(PageState::Parent.encode());
+        }
+        Ok(writer)
+    }
+
+    /// A writer of an image that is to take another one's place: same name, same manifest, but without
+    /// a parent. The caller has locked that image for itself.
+    pub(crate) fn in_place_of(image: &Image) -> Result<ImageWriter> {
+        let target = image.path().to_path_buf();
+        let name = crate::layer::name_of(&target);
+        let partial = directory_of(&target).join(format!("{name}{MERGED}{PARTIAL}"));
+        clear(&partial)?;
+        let head = Manifest { parent: None, format: manifest::FORMAT, ..image.manifest().clone() };
+        Self::make(head.id.parse()?, head, image.extents().clone(), partial, target, true)
+    }
+
+    fn make(
+        id: ImageId,
+        head: Manifest,
+        extents: Extents,
+        partial: PathBuf,
+        target: PathBuf,
+        replace: bool,
+    ) -> Result<ImageWriter> {
+        fs::create_dir(&partial).at("creating", &partial)?;
+        let filled = Self::fill(&partial, &extents);
+        if filled.is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+        let (lock, memory, slots) = filled?;
         Ok(ImageWriter {
             id,
-            meta,
-            parent: dir.to_path_buf(),
-            partial: partial.to_path_buf(),
+            head,
+            records: Records::new(extents.pages() * PAGE_SIZE as u64),
+            extents,
+            partial,
             target,
+            replace,
             _lock: lock,
             memory,
-            slots: vec![PageState::Absent; slots],
+            slots: vec![PageState::Absent.encode(); slots],
             touched: vec![false; slots],
+            coder: None,
+            base: None,
             state: State::new(),
             committed: false,
         })
+    }
+
+    fn fill(partial: &Path, extents: &Extents) -> Result<(File, File, usize)> {
+        let lock = lock(partial, Lock::Exclusive)?;
+        let path = partial.join("memory");
+        let memory =
+            File::options().read(true).write(true).create_new(true).open(&path).at("creating", &path)?;
+        let pages = extents.pages();
+        memory.set_len(pages * PAGE_SIZE as u64).at("growing", &path)?;
+        let slots = usize::try_from(pages)
+            .map_err(|_| Error::BadMeta("it has too many pages for this machine".into()))?;
+        Ok((lock, memory, slots))
     }
 
     /// The image's name.
@@ -121,10 +166,22 @@ impl ImageWriter {
 
     /// The populated frames.
     pub fn extents(&self) -> &Extents {
-        &self.meta.extents
+        &self.extents
     }
 
-    /// The file to which the caller writes pages itself, each at its [`Self::offset`].
+    /// The image that this one builds on.
+    pub fn parent(&self) -> Option<&Image> {
+        self.base.as_ref().map(Base::image)
+    }
+
+    /// Whether [`Self::put_page`] codes pages with LZ4; at first it does not. What saves less than
+    /// an eighth of a page is stored as it is.
+    pub fn compress(&mut self, on: bool) {
+        self.coder = if on { Coder::new() } else { None };
+    }
+
+    /// The file to which the caller writes pages itself, each at its [`Self::offset`], and records
+    /// at the offset of [`Self::append`].
     pub fn memory_fd(&self) -> &File {
         &self.memory
     }
@@ -146,20 +203,132 @@ impl ImageWriter {
 
     /// Records that the slot's page is all zeros. Whatever was written there before is void.
     pub fn put_zero(&mut self, slot: u64) -> Result<()> {
-        self.set(slot, PageState::Zero)
+        let same = self.base.as_ref().is_some_and(|base| base.is_zero(slot));
+        self.set(slot, if same { PageState::Parent } else { PageState::Zero })
     }
 
     /// Records the checksum (xxh3-64, seed 0) of a page that the caller has written at
     /// [`Self::offset`].
     pub fn put_data_at(&mut self, slot: u64, checksum: u64) -> Result<()> {
-        self.set(slot, PageState::Data { checksum })
+        self.set(slot, PageState::Raw { checksum })
+    }
+
+    /// Records that an LZ4 record of `length` octets (1 to 4095), which the caller has written at
+    /// `offset` in the room of the last [`Self::append`], decodes to the slot's page of this
+    /// checksum (xxh3-64, seed 0, of the page). Neither is checked here: [`Image::verify`] does.
+    pub fn put_lz4_at(&mut self, slot: u64, offset: u64, length: usize, checksum: u64) -> Result<()> {
+        self.index(slot)?;
+        let length = self.records.announce(offset, length)?;
+        self.set(slot, PageState::Lz4 { checksum, offset, length })
+    }
+
+    /// Makes room for records of `length` octets in all, and says where in [`Self::memory_fd`] it is.
+    /// The caller writes them there at once and then tells of each by [`Self::put_lz4_at`]. What it
+    /// does not tell of before the next call is void.
+    pub fn append(&mut self, length: usize) -> Result<u64> {
+        if self.records.is_wasteful() {
+            self.punch_records(self.records.settled());
+        }
+        self.records.append(length)
+    }
+
+    /// Whether a page of this checksum may be the same as in the parent. If so, the caller should
+    /// use [`Self::put_page`] or [`Self::put_lz4`] for it, which find out and then store nothing;
+    /// if not, it may as well write it itself. Always false without a parent. Reads nothing.
+    pub fn may_be_as_in_parent(&self, slot: u64, checksum: u64) -> bool {
+        self.base.as_ref().is_some_and(|base| base.checksum(slot) == Some(checksum))
     }
 
     /// Writes a page and records its checksum (xxh3-64, seed 0), which is taken as it is given.
+    /// Stores nothing if it is the same as in the parent, and a record if that is shorter and
+    /// [`Self::compress`] says so.
     pub fn put_page(&mut self, slot: u64, page: &Page, checksum: u64) -> Result<()> {
+        if self.put_as_in_parent(slot, page, checksum)? {
+            return Ok(());
+        }
+        if let Some(mut coder) = self.coder.take() {
+            let put = coder.code(page).map(|record| self.put_record(slot, record, checksum));
+            self.coder = Some(coder);
+            if let Some(put) = put {
+                return put;
+            }
+        }
         let offset = self.offset(slot)?;
         self.memory.write_all_at(page, offset).map_err(|e| self.write_error(e))?;
         self.put_data_at(slot, checksum)
+    }
+
+    /// Writes an LZ4 record of 1 to 4095 octets that decodes to a page of this checksum. Stores
+    /// nothing if the page is the same as in the parent. What the record decodes to is looked at only
+    /// to find that out.
+    pub fn put_lz4(&mut self, slot: u64, record: &[u8], checksum: u64) -> Result<()> {
+        let mut page = [0; PAGE_SIZE];
+        if self.may_be_as_in_parent(slot, checksum)
+            && lz4::decode(record, &mut page)
+            && self.put_as_in_parent(slot, &page, checksum)?
+        {
+            return Ok(());
+        }
+        self.put_record(slot, record, checksum)
+    }
+
+    fn put_record(&mut self, slot: u64, record: &[u8], checksum: u64) -> Result<()> {
+        self.index(slot)?;
+        if self.records.is_wasteful() {
+            self.punch_records(self.records.settled());
+        }
+        let (offset, length) = self.records.take(record.len())?;
+        self.memory.write_all_at(record, offset).map_err(|e| self.write_error(e))?;
+        self.set(slot, PageState::Lz4 { checksum, offset, length })
+    }
+
+    /// Notes that the page is as in the parent, if it is: false if not, and then nothing has changed.
+    fn put_as_in_parent(&mut self, slot: u64, page: &Page, checksum: u64) -> Result<bool> {
+        let same = self.may_be_as_in_parent(slot, checksum)
+            && self.base.as_ref().is_some_and(|base| base.has(slot, page));
+        if same {
+            self.set(slot, PageState::Parent)?;
+        }
+        Ok(same)
+    }
+
+    /// Reads the slot's page as it stands now, and says how it is stored. A page that was never put
+    /// is [`PageState::Absent`] and comes as zeros. Between [`Self::offset`] and
+    /// [`Self::put_data_at`] a page is undefined.
+    ///
+    /// Fails with [`Error::Damaged`] when it does not match its checksum.
+    pub fn read(&self, slot: u64, page: &mut Page) -> Result<PageState> {
+        let index = self.index(slot)?;
+        let state = self.state_of(index);
+        let read = |page: &mut [u8], offset| {
+            self.memory.read_exact_at(page, offset).at("reading", &self.partial.join("memory"))
+        };
+        let (decoded, checksum) = match (state, &self.base) {
+            (PageState::Parent, Some(base)) => {
+                base.read(slot, page)?;
+                return Ok(state);
+            }
+            (PageState::Raw { checksum }, _) => {
+                read(page, slot * PAGE_SIZE as u64)?;
+                (true, checksum)
+            }
+            (PageState::Lz4 { checksum, offset, length }, _) => {
+                let mut record = [0; PAGE_SIZE];
+                let record = record.get_mut(..usize::from(length)).unwrap_or_default();
+                read(record, offset)?;
+                (lz4::decode(record, page), checksum)
+            }
+            _ => {
+                page.fill(0);
+                return Ok(state);
+            }
+        };
+        if !decoded || page_checksum(page) != checksum {
+            let pfn = self.extents.pfn_of(slot).unwrap_or_default();
+            let first = vec![Damage::Page { pfn, slot }];
+            return Err(Error::Damaged { path: self.partial.clone(), first, total: 1 });
+        }
+        Ok(state)
     }
 
     /// Sets what the image holds besides memory. The last call wins.
@@ -167,73 +336,15 @@ impl ImageWriter {
         self.state = state;
     }
 
-    /// Pages that were put so far: (zero, data).
-    pub fn counts(&self) -> (u64, u64) {
-        let count = |want: fn(&PageState) -> bool| self.slots.iter().filter(|s| want(s)).count();
-        let zero = count(|s| matches!(s, PageState::Zero));
-        let data = count(|s| matches!(s, PageState::Data { .. }));
-        (zero as u64, data as u64)
+    /// Pages and octets as they are stored so far.
+    pub fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        (0..self.slots.len()).for_each(|i| stored.add(self.state_of(i)));
+        stored
     }
 
     /// Removes what was written; the same as dropping the writer.
     pub fn abort(self) {}
-
-    /// Makes the image: every octet is on the disk before it gets its name. `report` is free
-    /// JSON for the manifest. Fails with [`Error::Incomplete`] when a slot was never put, and
-    /// with [`Error::MissingRecord`] when the state lacks something. After a failure nothing is
-    /// left of the image.
-    pub fn commit(self, report: serde_json::Value) -> Result<Image> {
-        self.commit_observed(report, &mut |_| {})
-    }
-
-    pub(crate) fn commit_observed(
-        mut self,
-        report: serde_json::Value,
-        observe: &mut dyn FnMut(Step),
-    ) -> Result<Image> {
-        self.check_complete()?;
-        self.drop_stale_data()?;
-        self.memory.sync_all().at("syncing", &self.partial.join("memory"))?;
-        observe(Step::MemorySynced);
-
-        let mut encode = self.slots.iter().map(|s| s.encode());
-        let pages = write_hashed(&self.partial.join("pages"), &mut encode)?;
-        observe(Step::TableSynced);
-
-        let mut encode = std::iter::once(self.state.encode());
-        let state = write_hashed(&self.partial.join("state"), &mut encode)?;
-        observe(Step::StateSynced);
-
-        let manifest = self.manifest(report, pages, state);
-        let path = self.partial.join("manifest.json");
-        let temporary = self.partial.join("manifest.json.new");
-        let text = manifest
-            .encode()
-            .map_err(|e| Error::BadMeta(format!("its manifest can't be written as JSON: {e}")))?;
-        if text.len() as u64 > manifest::MAX_FILE {
-            let why = format!("its manifest has {} octets, more than {}", text.len(), manifest::MAX_FILE);
-            return Err(Error::BadMeta(why));
-        }
-        write_hashed(&temporary, &mut std::iter::once(text))?;
-        observe(Step::ManifestWritten);
-        fs::rename(&temporary, &path).at("renaming", &temporary)?;
-        observe(Step::ManifestNamed);
-        sync_dir(&self.partial)?;
-        observe(Step::DirSynced);
-
-        fs::rename(&self.partial, &self.target).at("renaming into place", &self.target)?;
-        observe(Step::Renamed);
-        if let Err(e) = sync_dir(&self.parent) {
-            // Not known to survive a power cut, so it must not look like an image.
-            let _ = fs::rename(&self.target, &self.partial);
-            return Err(e);
-        }
-        self.committed = true;
-        observe(Step::ParentSynced);
-        let target = self.target.clone();
-        drop(self);
-        Image::open(&target)
-    }
 
     fn index(&self, slot: u64) -> Result<usize> {
         usize::try_from(slot)
@@ -242,103 +353,24 @@ impl ImageWriter {
             .ok_or(Error::NoSuchSlot { slot, pages: self.slots.len() as u64 })
     }
 
+    fn state_of(&self, index: usize) -> PageState {
+        self.slots.get(index).and_then(PageState::decode).unwrap_or(PageState::Absent)
+    }
+
     /// Whether nothing was ever put to a slot.
     pub(crate) fn is_absent(&self, slot: u64) -> bool {
-        self.index(slot).ok().and_then(|i| self.slots.get(i)) == Some(&PageState::Absent)
+        self.index(slot).is_ok_and(|i| self.state_of(i) == PageState::Absent)
     }
 
     fn set(&mut self, slot: u64, state: PageState) -> Result<()> {
         let index = self.index(slot)?;
+        if let PageState::Lz4 { length, .. } = self.state_of(index) {
+            self.records.forget(length);
+        }
         if let Some(entry) = self.slots.get_mut(index) {
-            *entry = state;
+            *entry = state.encode();
         }
         Ok(())
-    }
-
-    fn check_complete(&self) -> Result<()> {
-        let absent = |s: &PageState| matches!(s, PageState::Absent);
-        if let Some(first) = self.slots.iter().position(absent) {
-            let slot = first as u64;
-            return Err(Error::Incomplete {
-                absent: self.slots.iter().filter(|s| absent(s)).count() as u64,
-                slot,
-                pfn: self.meta.extents.pfn_of(slot).unwrap_or_default(),
-            });
-        }
-        self.state.check_complete()?;
-        self.check_rings()
-    }
-
-    /// `xl restore` clears the pages of the console and of xenstore and hands them to Dom0; they
-    /// must be among the guest's pages.
-    fn check_rings(&self) -> Result<()> {
-        let kind = StateKind::HvmParams;
-        let params = self.state.get(kind).and_then(parse_hvm_params);
-        for (index, pfn) in params.unwrap_or_default() {
-            let ring = matches!(index, HVM_PARAM_STORE_PFN | HVM_PARAM_CONSOLE_PFN);
-            if ring && self.meta.extents.slot_of(pfn).is_none() {
-                let why =
-                    format!("parameter {index} names frame {pfn:#x}, which is not among the guest's pages");
-                return Err(Error::BadRecord { kind, why });
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes holes of the slots that may hold data and are zero now, run by run; on a file
-    /// system without holes, writes zeros. A zero slot of an image always reads as zeros.
-    fn drop_stale_data(&self) -> Result<()> {
-        let stale =
-            |i: usize| self.touched.get(i) == Some(&true) && self.slots.get(i) == Some(&PageState::Zero);
-        let mut i = 0;
-        while i < self.slots.len() {
-            if !stale(i) {
-                i += 1;
-                continue;
-            }
-            let start = i;
-            while stale(i) {
-                i += 1;
-            }
-            let offset = start as u64 * PAGE_SIZE as u64;
-            let length = (i - start) as u64 * PAGE_SIZE as u64;
-            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if rustix::fs::fallocate(&self.memory, how, offset, length).is_ok() {
-                continue;
-            }
-            for slot in start..i {
-                self.memory
-                    .write_all_at(&[0; PAGE_SIZE], slot as u64 * PAGE_SIZE as u64)
-                    .map_err(|e| self.write_error(e))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn manifest(&self, report: serde_json::Value, pages: FileEntry, state: FileEntry) -> Manifest {
-        let meta = &self.meta;
-        Manifest {
-            format: manifest::FORMAT,
-            id: self.id.to_string(),
-            guest: meta.guest.clone(),
-            uuid: meta.uuid.clone(),
-            created: utc_text(meta.created),
-            xen: meta.xen,
-            vcpus: meta.vcpus,
-            memory: meta.memory,
-            page_size: PAGE_SIZE as u64,
-            pages: meta.extents.pages(),
-            zero_pages: self.counts().0,
-            extents: meta.extents.runs().to_vec(),
-            parent: None,
-            policy: meta.policy.clone(),
-            report,
-            files: Files {
-                memory: FileEntry { length: meta.extents.pages() * PAGE_SIZE as u64, sha256: None },
-                pages,
-                state,
-            },
-        }
     }
 }
 
@@ -351,27 +383,31 @@ impl Drop for ImageWriter {
     }
 }
 
-/// Writes a new file from pieces, and returns its length and SHA-256 when it is on the disk.
-fn write_hashed<T: AsRef<[u8]>>(path: &Path, pieces: &mut dyn Iterator<Item = T>) -> Result<FileEntry> {
-    let file = File::create_new(path).at("creating", path)?;
-    let mut out = BufWriter::with_capacity(1 << 16, file);
-    let mut hash = Sha256::new();
-    let mut length = 0u64;
-    for piece in pieces {
-        let piece = piece.as_ref();
-        hash.update(piece);
-        length += piece.len() as u64;
-        out.write_all(piece).at("writing", path)?;
+/// What the manifest will say, as far as it is known at the start.
+fn head(id: &ImageId, meta: &Meta) -> Result<Manifest> {
+    check_uuid(&meta.uuid).map_err(Error::BadMeta)?;
+    if meta.vcpus == 0 {
+        return Err(Error::BadMeta("it has no vCPUs".into()));
     }
-    let file = out.into_inner().map_err(|e| e.into_error()).at("writing", path)?;
-    file.sync_all().at("syncing", path)?;
-    Ok(FileEntry { length, sha256: Some(hex(&hash.finalize())) })
+    let unknown = FileEntry { length: 0, sha256: None };
+    Ok(Manifest {
+        format: manifest::FORMAT,
+        id: id.to_string(),
+        guest: meta.guest.clone(),
+        uuid: meta.uuid.clone(),
+        created: utc_text(meta.created),
+        xen: meta.xen,
+        vcpus: meta.vcpus,
+        memory: meta.memory,
+        page_size: PAGE_SIZE as u64,
+        pages: meta.extents.pages(),
+        zero_pages: 0,
+        extents: meta.extents.runs().to_vec(),
+        parent: None,
+        stored: None,
+        contents: None,
+        policy: meta.policy.clone(),
+        report: serde_json::Value::Null,
+        files: Files { memory: unknown.clone(), pages: unknown.clone(), state: unknown },
+    })
 }
-
-/// Makes a directory's entries durable.
-pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|d| d.sync_all()).at("syncing", path)
-}
-
-#[cfg(test)]
-mod tests;

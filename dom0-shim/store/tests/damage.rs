@@ -242,11 +242,11 @@ fn a_forged_manifest_is_believed_only_where_the_files_bear_it_out() {
 fn another_format_is_refused_with_both_numbers() {
     let f = fixture();
     forge(&f.path, |m| {
-        m["format"] = json!(2);
+        m["format"] = json!(3);
         m["extents"] = json!("elsewhere");
     });
     match Image::open(&f.path) {
-        Err(e @ Error::Version { found: 2, known: 1, .. }) => assert!(e.to_string().contains("format 2")),
+        Err(e @ Error::Version { found: 3, known: 2, .. }) => assert!(e.to_string().contains("format 3")),
         other => panic!("{other:?}"),
     }
 }

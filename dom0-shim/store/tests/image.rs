@@ -43,7 +43,7 @@ fn the_manifest_is_plain_json() {
     let image = image(dir.path());
     let text = std::fs::read_to_string(image.path().join("manifest.json")).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(json["format"], 1);
+    assert_eq!(json["format"], 2);
     assert!(json["checksum"].as_str().unwrap().starts_with("sha256:"));
     assert_eq!(json["parent"], Value::Null);
 }
@@ -97,7 +97,7 @@ fn zero_pages_take_no_room_even_where_data_was_before() {
         w.put_zero(slot).unwrap();
     }
     w.put_page(1000, &p, page_checksum(&p)).unwrap();
-    assert_eq!(w.counts(), (2055, 1));
+    assert_eq!((w.stored().zero, w.stored().raw), (2055, 1));
     w.set_state(state());
     let image = w.commit(Value::Null).unwrap();
     let memory = std::fs::metadata(image.path().join("memory")).unwrap();
@@ -329,6 +329,6 @@ fn a_single_page_can_be_read() {
     let mut out = page(1);
     assert_eq!(slots.read(3, &mut out).unwrap(), PageState::Zero);
     assert!(out == page(0));
-    assert!(matches!(slots.read(4, &mut out).unwrap(), PageState::Data { .. }));
+    assert!(matches!(slots.read(4, &mut out).unwrap(), PageState::Raw { .. }));
     assert!(matches!(slots.read(40, &mut out), Err(Error::NoSuchSlot { .. })));
 }

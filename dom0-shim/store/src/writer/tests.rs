@@ -1,7 +1,7 @@
 //! What is on the disk after each step of a commit.
 
 use super::*;
-use crate::state::{hvm_params, tsc_info};
+use crate::state::{StateKind, hvm_params, tsc_info};
 use crate::{Extent, MemoryFigures, XenVersion, list, sweep};
 use std::time::SystemTime;
 

@@ -12,12 +12,12 @@ use super::{
     BATCH, LIBXC_ID, LIBXC_MARKER, LIBXL_IDENT, LIBXL_VERSION, PAGE_SHIFT, TYPE_HVM, XL_BYTE_ORDER, XL_JSON,
     XL_MAGIC, XL_STREAM_V2, libxc, libxl, padded,
 };
-use crate::error::{Damage, Error, Result};
+use crate::PAGE_SIZE;
+use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::manifest::check_uuid;
+use crate::reader::Located;
 use crate::state::{State, StateKind};
-use crate::table::PageState;
-use crate::{PAGE_SIZE, page_checksum};
 
 /// Changes to make on the way out.
 #[derive(Default)]
@@ -87,32 +87,23 @@ fn pages(
 ) -> Result<()> {
     let reader = image.slots()?;
     let total = image.extents().pages();
-    let mut memory = vec![0; BATCH * PAGE_SIZE];
-    let mut states = vec![None; BATCH];
+    let mut memory = vec![[0; PAGE_SIZE]; BATCH];
+    let mut located = vec![Located::default(); BATCH];
     let mut pfns = image.extents().pfns();
     let mut first = 0;
     while first < total {
         let count = (total - first).min(BATCH as u64) as usize;
-        memory.truncate(count * PAGE_SIZE);
-        states.truncate(count);
-        reader.entries(first, &mut states, None)?;
-        reader.memory(first, &mut memory)?;
-        let batch: Vec<u64> = pfns.by_ref().take(count).collect();
-        let slots = first..;
-        for (((state, page), slot), &pfn) in
-            states.iter().zip(memory.as_chunks_mut::<PAGE_SIZE>().0).zip(slots).zip(&batch)
-        {
-            match state {
-                Some(PageState::Zero) => page.fill(0),
-                Some(PageState::Data { checksum }) if page_checksum(page) == *checksum => {}
-                Some(PageState::Data { .. }) => {
-                    return Err(image.damaged(Damage::Page { pfn, slot }));
-                }
-                Some(PageState::Absent) | None => {
-                    return Err(image.damaged(Damage::Entry { pfn, slot }));
-                }
-            }
+        memory.truncate(count);
+        located.truncate(count);
+        reader.locate(first, &mut located, None)?;
+        let mut found = None;
+        reader.load(first, &located, &mut memory, &mut |damage| {
+            found.get_or_insert(damage);
+        })?;
+        if let Some(damage) = found {
+            return Err(image.damaged(damage));
         }
+        let batch: Vec<u64> = pfns.by_ref().take(count).collect();
         let length = 8 + count * (8 + PAGE_SIZE);
         out.put(&libxc::PAGE_DATA.to_le_bytes())?;
         out.put(&(length as u32).to_le_bytes())?;
@@ -122,7 +113,7 @@ fn pages(
             // Type 0: a normal page with contents.
             out.put(&pfn.to_le_bytes())?;
         }
-        out.put(&memory)?;
+        out.put(memory.as_flattened())?;
         first += count as u64;
         if let Some(progress) = progress {
             progress(first, total);

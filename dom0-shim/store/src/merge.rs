@@ -1,0 +1,90 @@
+//! Making an incremental image stand alone.
+//!
+//! The merged image is written beside the old one, which it then replaces in one step: a crash leaves
+//! the one or the other whole under the name. Images that build on it don't notice, for no page of
+//! it has changed.
+
+use std::path::Path;
+
+use crate::PAGE_SIZE;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::layer::Lock;
+use crate::reader::{CHUNK, Located};
+use crate::table::PageState;
+use crate::writer::{ImageWriter, Step};
+
+/// What [`merge`] did.
+#[derive(Debug)]
+pub struct Merged {
+    /// The image, which stands alone now.
+    pub image: Image,
+    /// How many images it built on; 0 if it stood alone already, and nothing was done.
+    pub parents: usize,
+}
+
+/// Makes an image stand alone: it gets all pages of the images that it builds on, which may then be
+/// removed. Its name, its time, its state and its report stay, and so does whatever builds on it.
+/// Each page is checked on the way. Needs room for the whole image beside the old one. `progress` is
+/// called with pages done and pages in all, about once a MiB.
+///
+/// Fails with [`Error::InUse`] while someone has the image open, or one that builds on it;
+/// with [`Error::Damaged`], [`Error::Full`], and as [`Image::open`]. Then nothing has changed.
+pub fn merge(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Merged> {
+    merge_observed(path, progress, &mut |_| {})
+}
+
+pub(crate) fn merge_observed(
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+    observe: &mut dyn FnMut(Step),
+) -> Result<Merged> {
+    let old = Image::open_as(path, Lock::Exclusive)?;
+    let parents = old.depth() - 1;
+    if parents == 0 {
+        drop(old);
+        return Ok(Merged { image: Image::open(path)?, parents });
+    }
+    let mut writer = ImageWriter::in_place_of(&old)?;
+    writer.set_state(old.state()?);
+    copy(&old, &mut writer, progress)?;
+    let image = writer.commit_observed(old.manifest().report.clone(), observe)?;
+    Ok(Merged { image, parents })
+}
+
+/// Copies all pages, each in the form that it has.
+fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let reader = old.slots()?;
+    let pages = old.extents().pages();
+    let mut memory = vec![[0; PAGE_SIZE]; CHUNK];
+    let mut located = [Located::default(); CHUNK];
+    let mut first = 0;
+    while first < pages {
+        let count = (pages - first).min(CHUNK as u64) as usize;
+        let (Some(located), Some(memory)) = (located.get_mut(..count), memory.get_mut(..count)) else {
+            break;
+        };
+        reader.locate(first, located, None)?;
+        let mut found = None;
+        reader.load(first, located, memory, &mut |damage| {
+            found.get_or_insert(damage);
+        })?;
+        if let Some(damage) = found {
+            return Err(old.damaged(damage));
+        }
+        for ((at, page), slot) in located.iter().zip(memory).zip(first..) {
+            let mut record = [0; PAGE_SIZE];
+            match at.state {
+                Some(PageState::Raw { checksum }) => writer.put_page(slot, page, checksum)?,
+                Some(PageState::Lz4 { checksum, .. }) => match reader.record(*at, &mut record)? {
+                    Some(record) => writer.put_lz4(slot, record, checksum)?,
+                    None => return Err(Error::NoSuchSlot { slot, pages }),
+                },
+                _ => writer.put_zero(slot)?,
+            }
+        }
+        first += count as u64;
+        progress(first, pages);
+    }
+    Ok(())
+}
