@@ -7,7 +7,6 @@
 //! | [`mailbox`] | where what the shim says to a snapshot waits for it |
 //! | [`snapshot`] | drives one pre-copy: the engine's actions become verbs and copies |
 //! | [`net`] | the guests' network: vifs and the switch |
-//! | [`pages`] | from the guest's grants into our pages, and on to the shim |
 #![no_std]
 #![no_main]
 
@@ -17,7 +16,6 @@ mod claim;
 mod link;
 mod mailbox;
 mod net;
-mod pages;
 mod snapshot;
 
 use alloc::rc::Rc;

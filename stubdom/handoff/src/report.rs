@@ -110,6 +110,9 @@ pub struct Report {
     /// The suspended time that was expected when copying live stopped, in microseconds; 0: the
     /// policy expects none.
     pub estimate_us: u32,
+    /// What the suspended time had besides copying, in microseconds, as the stub saw it: for the
+    /// [`Plan`](crate::Plan) of the next snapshot.
+    pub fixed_us: u32,
     /// The smallest share of its CPU time, in percent, that the guest was given.
     pub throttle: u8,
     /// Hypercalls that copied pages.

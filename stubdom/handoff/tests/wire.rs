@@ -30,6 +30,7 @@ fn every_message_fits_and_comes_back_as_it_was() {
         overflow: u32::MAX,
         prepared: u32::MAX,
         estimate_us: u32::MAX,
+        fixed_us: u32::MAX,
         throttle: u8::MAX,
         copy_hypercalls: u64::MAX,
         copy_micros: u64::MAX,
