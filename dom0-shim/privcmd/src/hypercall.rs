@@ -55,6 +55,8 @@ unsafe impl Plain for crate::abi::xen::SysctlGetDomainInfoList {}
 unsafe impl Plain for crate::abi::xen::FlaskOp {}
 // SAFETY: integers only.
 unsafe impl Plain for crate::abi::xen::HypfsDirentry {}
+// SAFETY: integers only.
+unsafe impl Plain for crate::abi::xen::DmOpModifiedMemory {}
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
 // SAFETY: an integer.

@@ -27,6 +27,7 @@ mod hypercall;
 mod logdirty;
 mod memory;
 mod resume;
+mod sched;
 mod state;
 pub mod vchan;
 pub mod xenstore;
@@ -39,6 +40,7 @@ pub use grant::{GrantError, GrantTable};
 pub use hypercall::Hypervisor;
 pub use logdirty::DirtyStats;
 pub use memory::PageType;
+pub use sched::{CpuCap, Scheduler};
 pub use state::CpuPolicy;
 
 /// A domain's number. Numbers are reused after 32,752 domains: where it matters, compare the uuid

@@ -2,10 +2,13 @@
 //!
 //! One user per guest. Each call pauses the guest for the moment that it takes.
 
+use std::mem::offset_of;
+
 use crate::abi::domctl::{
     DomctlOp, SHADOW_LOGDIRTY_FINAL, SHADOW_OP, SHADOW_OP_CLEAN, SHADOW_OP_ENABLE_LOGDIRTY, SHADOW_OP_OFF,
     SHADOW_OP_PEEK, ShadowOp,
 };
+use crate::abi::xen::{DMOP_MODIFIED_MEMORY, DmOpModifiedMemory, HYPERVISOR_DM_OP};
 use crate::{DomId, Error, Hypervisor, xenstore};
 
 /// Frames that a bitmap may have: 2^32, as much as [`Hypervisor::max_gpfn`] lets through.
@@ -102,6 +105,33 @@ impl Hypervisor {
     pub fn log_dirty_count(&self, domid: DomId) -> Result<DirtyStats, Error> {
         let op = self.shadow_op(domid, SHADOW_OP_PEEK, 0, 0, 0)?;
         Ok(DirtyStats { dirty_count: op.dirty_count, fault_count: op.fault_count })
+    }
+
+    /// Marks one frame as dirty in the log, as if an emulator had written to it
+    /// (`XEN_DMOP_modified_memory`); its contents are not touched. Does nothing, without an error,
+    /// when logging is off or when no page is there.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`]; [`Error::Hypercall`] with `EINVAL` for a frame at or beyond the
+    /// guest's last one, or for a guest that can't have emulators.
+    pub fn log_dirty_mark(&self, domid: DomId, pfn: u64) -> Result<(), Error> {
+        const HEADER: usize = offset_of!(DmOpModifiedMemory, extent_nr);
+        const BUFS: usize = offset_of!(DmOpModifiedMemory, bufs);
+        self.with_page(|buffer| {
+            let at = |offset: usize| buffer.addr() + offset as u64;
+            let bufs_at = at(BUFS);
+            buffer.put(DmOpModifiedMemory {
+                op: DMOP_MODIFIED_MEMORY,
+                nr_extents: 1,
+                extent_nr: 1,
+                extent_first_pfn: pfn,
+                bufs: [[at(0), HEADER as u64], [at(HEADER), (BUFS - HEADER) as u64]],
+                ..DmOpModifiedMemory::default()
+            });
+            self.call("XEN_DMOP_modified_memory", HYPERVISOR_DM_OP, [u64::from(domid), 2, bufs_at, 0, 0])
+                .map_err(|error| error.or_gone(domid))
+                .map(drop)
+        })
     }
 
     fn log_dirty_bitmap(

@@ -14,6 +14,8 @@ pub const SHADOW_OP: u32 = 10;
 pub const SETVCPUCONTEXT: u32 = 12;
 /// `XEN_DOMCTL_getvcpucontext`
 pub const GETVCPUCONTEXT: u32 = 13;
+/// `XEN_DOMCTL_scheduler_op`
+pub const SCHEDULER_OP: u32 = 16;
 /// `XEN_DOMCTL_resumedomain`
 pub const RESUMEDOMAIN: u32 = 27;
 /// `XEN_DOMCTL_gethvmcontext`
@@ -50,6 +52,18 @@ pub const SHADOW_OP_CLEAN: u32 = 11;
 pub const SHADOW_OP_PEEK: u32 = 12;
 /// `XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL`
 pub const SHADOW_LOGDIRTY_FINAL: u32 = 1 << 0;
+
+/// `XEN_SCHEDULER_CREDIT`
+pub const SCHEDULER_CREDIT: u32 = 5;
+/// `XEN_SCHEDULER_CREDIT2`
+pub const SCHEDULER_CREDIT2: u32 = 6;
+/// `XEN_DOMCTL_SCHEDOP_putinfo`
+pub const SCHEDOP_PUTINFO: u32 = 0;
+/// `XEN_DOMCTL_SCHEDOP_getinfo`
+pub const SCHEDOP_GETINFO: u32 = 1;
+/// A weight that leaves the weight as it is, for both schedulers (`csched2_dom_cntl` and
+/// `csched_dom_cntl`).
+pub const CREDIT_WEIGHT_UNCHANGED: u16 = 0;
 
 /// `XEN_DOMCTL_PFINFO_XTAB`: no page
 pub const PFINFO_XTAB: u32 = 0xf << 28;
@@ -91,6 +105,7 @@ pub union DomctlOp {
     pub hvmcontext: HvmContext,
     pub tsc_info: TscInfo,
     pub cpu_policy: CpuPolicy,
+    pub scheduler_op: SchedulerOp,
     pub pad: [u64; 16],
 }
 
@@ -191,6 +206,26 @@ pub struct CpuPolicy {
     pub pad: u32,
 }
 
+/// `struct xen_domctl_sched_credit` and `struct xen_domctl_sched_credit2`, which are the same
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "the names are the header's")]
+pub struct SchedCredit {
+    pub weight: u16,
+    pub cap: u16,
+}
+
+/// `struct xen_domctl_scheduler_op` with the member of its union that this crate uses
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "the names are the header's")]
+pub struct SchedulerOp {
+    pub sched_id: u32,
+    pub cmd: u32,
+    pub credit: SchedCredit,
+    pub pad: [u32; 3],
+}
+
 /// Bytes of `xen_cpuid_leaf_t` (`arch-x86/xen.h`): leaf, subleaf, a, b, c, d.
 pub const CPUID_LEAF_SIZE: usize = 24;
 /// Bytes of `xen_msr_entry_t` (`arch-x86/xen.h`): index, flags, value.
@@ -225,5 +260,7 @@ const _: () = assert!(size_of::<TscInfo>() == 24);
 const _: () = assert!(offset_of!(TscInfo, elapsed_nsec) == 16);
 const _: () = assert!(size_of::<CpuPolicy>() == 40);
 const _: () = assert!(offset_of!(CpuPolicy, err_leaf) == 24);
+const _: () = assert!(size_of::<SchedulerOp>() == 24);
+const _: () = assert!(offset_of!(SchedulerOp, credit) == 8);
 const _: () = assert!(VCPU_GUEST_CONTEXT_SIZE == 5168);
 const _: () = assert!(VCPU_GUEST_CONTEXT_RAX == 600);

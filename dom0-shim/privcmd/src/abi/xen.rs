@@ -16,6 +16,8 @@ pub const HYPERVISOR_HVM_OP: u64 = 34;
 pub const HYPERVISOR_SYSCTL: u64 = 35;
 /// `__HYPERVISOR_domctl`
 pub const HYPERVISOR_DOMCTL: u64 = 36;
+/// `__HYPERVISOR_dm_op`
+pub const HYPERVISOR_DM_OP: u64 = 41;
 /// `__HYPERVISOR_hypfs_op`
 pub const HYPERVISOR_HYPFS_OP: u64 = 42;
 
@@ -45,6 +47,9 @@ pub const XENVER_COMMANDLINE: u64 = 9;
 
 /// `HVMOP_get_param` (`hvm/hvm_op.h`)
 pub const HVMOP_GET_PARAM: u64 = 1;
+
+/// `XEN_DMOP_modified_memory` (`hvm/dm_op.h`)
+pub const DMOP_MODIFIED_MEMORY: u32 = 11;
 
 /// `GNTTABOP_query_size` (`grant_table.h`)
 pub const GNTTABOP_QUERY_SIZE: u64 = 6;
@@ -81,6 +86,24 @@ pub struct HvmParam {
     pub pad: u16,
     pub index: u32,
     pub value: u64,
+}
+
+/// The argument of `XEN_DMOP_modified_memory` with all that it points to: `struct xen_dm_op` with
+/// `struct xen_dm_op_modified_memory`, one `struct xen_dm_op_modified_memory_extent`, and the
+/// array of two `struct xen_dm_op_buf` (`hvm/dm_op.h`)
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the names are the header's")]
+pub struct DmOpModifiedMemory {
+    pub op: u32,
+    pub pad: u32,
+    pub nr_extents: u32,
+    pub opaque: u32,
+    pub extent_nr: u32,
+    pub extent_pad: u32,
+    pub extent_first_pfn: u64,
+    /// Address and bytes of each buffer
+    pub bufs: [[u64; 2]; 2],
 }
 
 /// `struct gnttab_query_size` (`grant_table.h`)
@@ -172,6 +195,8 @@ pub struct HypfsDirentry {
 }
 
 const _: () = assert!(size_of::<HvmParam>() == 16);
+const _: () = assert!(offset_of!(DmOpModifiedMemory, extent_nr) == 16);
+const _: () = assert!(offset_of!(DmOpModifiedMemory, bufs) == 32);
 const _: () = assert!(size_of::<GnttabQuerySize>() == 16);
 const _: () = assert!(offset_of!(GnttabQuerySize, status) == 12);
 const _: () = assert!(size_of::<GnttabGetVersion>() == 8);
