@@ -10,6 +10,7 @@ mod client;
 mod images;
 mod net;
 mod print;
+mod report;
 mod restore;
 mod restore_net;
 mod snapshot;
@@ -139,6 +140,18 @@ pub enum Command {
         /// Name or path of the image
         image: String,
     },
+    /// Report the rounds that made an image: as a table, or as a picture
+    ///
+    /// The table and --json have the figures that the Live Save paper has: dirty frequency, dirty
+    /// pages after each round, time of rounds, rounds, downtime, total time, pages sent. The
+    /// picture (SVG) shows pages remaining, sent and skipped, and rates, in time and by round.
+    Report {
+        /// Name or path of the image
+        image: String,
+        /// Draw the picture to this file, which must not exist; - is the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Check every page and record of an image against its checksums
     Verify {
         /// Name or path of the image
@@ -232,6 +245,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Snapshot { guest, options } => snapshot::run(cli, guest, options),
         Command::List => images::list(cli),
         Command::Show { image } => images::show(cli, image),
+        Command::Report { image, output } => report::run(cli, image, output.as_deref()),
         Command::Verify { image } => images::verify(cli, image),
         Command::Restore { image, name, paused } => restore::run(cli, image, name.as_deref(), *paused),
         Command::Export { image, format: Format::Xl, name, output } => {
