@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use store::{ExportOptions, Image, ImportOptions};
+use store::{ExportOptions, Image, ImportOptions, Manifest};
 
 use super::{Cli, print};
 use crate::api::Round;
@@ -32,15 +32,33 @@ pub(super) fn bar(what: &'static str) -> ProgressBar {
     bar
 }
 
-/// Checks the whole image, with progress.
-pub(super) fn verify_all(image: &Image) -> Result<store::Verified> {
-    let bar = bar("verifying");
-    let verified = image.verify(&mut |done, all| {
+/// Does something with all pages of an image, with progress.
+fn with_bar<T>(
+    what: &'static str,
+    work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> store::Result<T>,
+) -> Result<T> {
+    let bar = bar(what);
+    let done = work(&mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    verified.map_err(Error::from)
+    done.map_err(Error::from)
+}
+
+/// Checks the whole image, with progress.
+pub(super) fn verify_all(image: &Image) -> Result<store::Verified> {
+    with_bar("verifying", |progress| image.verify(progress))
+}
+
+/// The names of the images that an image builds on, its parent first.
+fn chain(image: &Image) -> Vec<&str> {
+    let manifests = std::iter::once(image.manifest()).chain(image.parents());
+    manifests.filter_map(parent).collect()
+}
+
+fn parent(manifest: &Manifest) -> Option<&str> {
+    manifest.parent.as_ref().map(|parent| parent.image.as_str())
 }
 
 /// `luthier list`
@@ -54,8 +72,8 @@ pub(super) fn list(cli: &Cli) -> Result<()> {
         let all: Vec<Value> = listed
             .iter()
             .map(|l| match &l.manifest {
-                Ok(m) => json!({"image": l.id.as_str(), "path": l.path, "guest": m.guest, "created": m.created, "pages": m.pages, "zero_pages": m.zero_pages}),
-                Err(e) => json!({"image": l.id.as_str(), "path": l.path, "error": e.to_string()}),
+                Ok(m) => json!({"image": l.id.as_str(), "path": l.path, "guest": m.guest, "created": m.created, "pages": m.pages, "zero_pages": m.zero_pages, "parent": parent(m), "disk_octets": l.disk_octets}),
+                Err(e) => json!({"image": l.id.as_str(), "path": l.path, "error": e.to_string(), "disk_octets": l.disk_octets}),
             })
             .collect();
         print::json_line(&all);
@@ -65,20 +83,18 @@ pub(super) fn list(cli: &Cli) -> Result<()> {
         println!("no images in {}", cli.images.display());
         return Ok(());
     }
-    println!("{:40} {:20} {:>10} {:>10}", "IMAGE", "CREATED", "MEMORY", "DATA");
+    println!("{:40} {:20} {:>10} {:>10}  PARENT", "IMAGE", "CREATED", "MEMORY", "ON DISK");
     for l in &listed {
         match &l.manifest {
-            Ok(m) => {
-                let data = m.pages.saturating_sub(m.zero_pages) * m.page_size;
-                println!(
-                    "{:40} {:20} {:>10} {:>10}",
-                    l.id.as_str(),
-                    m.created,
-                    print::bytes(m.pages * m.page_size),
-                    print::bytes(data)
-                );
-            }
-            Err(e) => println!("{:40} unreadable: {e}", l.id.as_str()),
+            Ok(m) => println!(
+                "{:40} {:20} {:>10} {:>10}  {}",
+                l.id.as_str(),
+                m.created,
+                print::bytes(m.pages * m.page_size),
+                print::bytes(l.disk_octets),
+                parent(m).unwrap_or("-")
+            ),
+            Err(e) => println!("{:40} unusable: {e}", l.id.as_str()),
         }
     }
     Ok(())
@@ -89,7 +105,10 @@ pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
     let image = open(cli, image)?;
     let m = image.manifest();
     if cli.json {
-        print::json_line(m);
+        let mut all = json!(m);
+        all["chain"] = json!(chain(&image));
+        all["disk_octets"] = json!(image.disk_octets());
+        print::json_line(&all);
         return Ok(());
     }
     println!("image    {}", m.id);
@@ -102,6 +121,10 @@ pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
         m.pages,
         m.zero_pages
     );
+    print::stored(&image);
+    for parent in chain(&image) {
+        println!("on       {parent}");
+    }
     let number = |key: &str| m.report.get(key).and_then(Value::as_f64);
     if let (Some(suspended), Some(freeze)) = (number("suspended_ms"), number("freeze_ms")) {
         println!("downtime {suspended:.1} ms suspended, after {freeze:.1} ms of the guest's own freezing");
@@ -126,14 +149,37 @@ pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
     let verified = verify_all(&image)?;
     if cli.json {
         print::json_line(
-            &json!({"image": image.manifest().id, "pages": verified.pages, "zero_pages": verified.zero_pages, "ok": true}),
+            &json!({"image": image.manifest().id, "pages": verified.pages, "zero_pages": verified.zero_pages, "parent_pages": verified.parent_pages, "images": verified.images, "ok": true}),
         );
     } else {
+        let id = &image.manifest().id;
+        println!("{id}: whole; {} pages, {} of them zero", verified.pages, verified.zero_pages);
+        if verified.images > 1 {
+            println!(
+                "{} of them are in the {} images on which it builds",
+                verified.parent_pages,
+                verified.images - 1
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `luthier merge`
+pub(super) fn merge(cli: &Cli, image: &str) -> Result<()> {
+    let merged = with_bar("merging", |progress| store::merge(&path(cli, image), progress))?;
+    let (id, octets) = (&merged.image.manifest().id, merged.image.disk_octets());
+    if cli.json {
+        print::json_line(
+            &json!({"image": id, "path": merged.image.path(), "parents": merged.parents, "disk_octets": octets}),
+        );
+    } else if merged.parents == 0 {
+        println!("{id} stands alone already");
+    } else {
         println!(
-            "{}: whole; {} pages, {} of them zero",
-            image.manifest().id,
-            verified.pages,
-            verified.zero_pages
+            "{id} stands alone now: {} on disk; it built on {} images",
+            print::bytes(octets),
+            merged.parents
         );
     }
     Ok(())
@@ -206,13 +252,27 @@ pub(super) fn import(cli: &Cli, file: &Path) -> Result<()> {
 
 /// `luthier rm`
 pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
-    for image in images {
-        store::remove(&path(cli, image)).map_err(Error::from)?;
-        if cli.json {
-            print::json_line(&json!({"removed": image}));
-        } else {
-            println!("removed {image}");
+    let mut left: Vec<&String> = images.iter().collect();
+    while !left.is_empty() {
+        let before = left.len();
+        let mut refused = None;
+        let mut kept = Vec::new();
+        for image in left {
+            match store::remove(&path(cli, image)) {
+                Ok(()) if cli.json => print::json_line(&json!({"removed": image})),
+                Ok(()) => println!("removed {image}"),
+                // Those that build on it may be among the others: it gets its turn after them.
+                Err(e @ store::Error::HasChildren { .. }) => {
+                    refused.get_or_insert(e);
+                    kept.push(image);
+                }
+                Err(e) => return Err(e.into()),
+            }
         }
+        if let Some(e) = refused.filter(|_| kept.len() == before) {
+            return Err(e.into());
+        }
+        left = kept;
     }
     Ok(())
 }

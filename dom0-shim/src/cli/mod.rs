@@ -1,7 +1,7 @@
 //! `luthier`: the command line.
 //!
 //! What needs the stub is asked of `luthierd`; what only needs files (`list`, `show`, `verify`,
-//! `export`, `import`, `restore`, `rm`) is done here, so that it works on any machine that has
+//! `export`, `import`, `restore`, `merge`, `rm`) is done here, so that it works on any machine that has
 //! the images.
 
 mod check;
@@ -191,7 +191,19 @@ pub enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Make an incremental image stand alone
+    ///
+    /// Copies into it what it has from the images that it builds on, and checks every page on the
+    /// way. Its name stays, and so does what builds on it; its former parents may be removed then,
+    /// unless others build on them. Needs room for all of the guest's memory. Cut short, it leaves
+    /// the image as it was.
+    Merge {
+        /// Name or path of the image
+        image: String,
+    },
     /// Remove images
+    ///
+    /// An image on which others build stays until those are removed or merged.
     Rm {
         /// Names or paths of the images
         // An id of its own: clap keeps `images` for the option of that name.
@@ -252,6 +264,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             images::export(cli, image, name.as_deref(), output)
         }
         Command::Import { file } => images::import(cli, file),
+        Command::Merge { image } => images::merge(cli, image),
         Command::Rm { images } => images::rm(cli, images),
     }
 }

@@ -25,6 +25,17 @@ pub(super) fn bytes(n: u64) -> String {
     if *unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// What an image takes on the disk, and how its pages are stored.
+pub(super) fn stored(image: &store::Image) {
+    let pages = image.manifest().stored.map_or_else(String::new, |s| {
+        let kinds = [(s.raw, "raw"), (s.lz4, "LZ4"), (s.parent, "as in the parent")];
+        let kinds: Vec<String> =
+            kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        format!(": pages {}", kinds.join(", "))
+    });
+    println!("stored   {} on disk{pages}", bytes(image.disk_octets()));
+}
+
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }

@@ -169,7 +169,7 @@ pub enum Error {
         why: &'static str,
     },
     /// Other images build on it.
-    #[error("{} can't be removed, for {} on it; it can be when nothing does:\n{}", .path.display(), Builds(.children), Merges(.children))]
+    #[error("{} can't be removed, for {} on it: {} first", .path.display(), Builds(.children), Merges(.children))]
     HasChildren {
         /// Image that was to be removed.
         path: PathBuf,
@@ -297,8 +297,8 @@ struct Merges<'a>(&'a [String]);
 
 impl fmt::Display for Merges<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(|child| format!("  luthier merge {child}")).collect();
-        f.write_str(&lines.join("\n"))
+        let commands: Vec<String> = self.0.iter().map(|child| format!("`luthier merge {child}`")).collect();
+        f.write_str(&commands.join(" and "))
     }
 }
 
