@@ -61,6 +61,7 @@ pub(super) fn figures(report: &Report, seen: &Seen<'_>) -> Map<String, Value> {
         "bytes_sent": bytes_sent,
         "freeze_ms": ms(seen.freeze),
         "estimate_ms": estimate,
+        "fixed_ms": us_as_ms(report.fixed_us.into()),
         "suspended_ms": ms(seen.suspended),
         "total_ms": ms(seen.total),
     });

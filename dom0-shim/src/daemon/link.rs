@@ -5,13 +5,13 @@
 //! anything slow besides that: verbs are done by each snapshot's own thread.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use handoff::{
-    CAPTURE_BULK, Content, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE,
-};
+use handoff::{CAPTURE_BULK, HEADER_LEN, Header, Hello, Job, MAX_BODY, PAGE_ENTRY_LEN, PAGES_PER_MESSAGE};
 use handoff::{NetAnswer, NetOrder, PageEntry, RequestId, ToShim, ToStub};
 use privcmd::vchan;
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::lock;
 use super::mailbox::{Mail, Mailbox};
 use super::net::{Answers, Asks, Switch};
+use super::sink::Contents;
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
 use crate::paths;
@@ -272,8 +273,7 @@ impl Link {
         Ok(())
     }
 
-    /// Stores a message of pages, straight from the ring. Pages of consecutive slots are written
-    /// at once.
+    /// Stores a message of pages, straight from the ring.
     fn pages(&self, reader: &mut vchan::Reader, job: Job, count: usize, bulk: usize) -> Result<()> {
         let mut entries = [0; PAGES_PER_MESSAGE * PAGE_ENTRY_LEN];
         let malformed = || Error::new("the stub domain sent a malformed message of pages");
@@ -289,25 +289,40 @@ impl Link {
         if bulk != count * PAGE_ENTRY_LEN + contents {
             return Err(malformed());
         }
-        let mailbox = self.mailbox(job);
-        if let Some(mailbox) = &mailbox {
-            mailbox.mark_alive();
+        let stored = match self.mailbox(job) {
+            Some(mailbox) => mailbox.store(&entries, &mut Ring(reader)),
+            None => reader.skip(contents),
+        };
+        stored.context("reading from the stub domain")
+    }
+}
+
+/// The contents of pages, in the ring.
+struct Ring<'a>(&'a mut vchan::Reader);
+
+impl Contents for Ring<'_> {
+    type Error = vchan::Error;
+
+    fn move_to(
+        &mut self,
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> std::result::Result<io::Result<()>, vchan::Error> {
+        match self.0.write_to(file, offset, len) {
+            Ok(()) => Ok(Ok(())),
+            // The reader has skipped the contents: the snapshot ends, the connection does not.
+            Err(vchan::Error::File(e)) => Ok(Err(e)),
+            Err(e) => Err(e),
         }
-        for run in runs(&entries) {
-            let len = run.iter().map(PageEntry::content_len).sum::<usize>();
-            let stored = match &mailbox {
-                Some(mailbox) => mailbox.store(run, |file, offset| reader.write_to(file, offset, len)),
-                None => Ok(false),
-            };
-            match (stored, &mailbox) {
-                (Ok(true), _) => {}
-                (Ok(false), _) => reader.skip(len).context("reading from the stub domain")?,
-                // The reader has skipped the contents: the snapshot ends, the connection does not.
-                (Err(vchan::Error::File(e)), Some(mailbox)) => mailbox.fail_store(mailbox.write_error(e)),
-                (Err(e), _) => return Err(e).context("reading from the stub domain"),
-            }
-        }
-        Ok(())
+    }
+
+    fn take(&mut self, into: &mut [u8]) -> std::result::Result<(), vchan::Error> {
+        self.0.read_exact(into)
+    }
+
+    fn skip(&mut self, len: usize) -> std::result::Result<(), vchan::Error> {
+        self.0.skip(len)
     }
 }
 
@@ -335,14 +350,6 @@ fn check_hello(hello: &Hello) -> Result<()> {
         handoff::VERSION
     ))
     .hint(hint))
-}
-
-/// Splits entries into runs that are stored at once: zero pages, or contents of consecutive
-/// slots.
-fn runs(entries: &[PageEntry]) -> impl Iterator<Item = &[PageEntry]> {
-    entries.chunk_by(|a, b| {
-        a.content == b.content && (a.content == Content::Zero || a.slot.checked_add(1) == Some(b.slot))
-    })
 }
 
 /// Reads one message; its bulk is still in the ring.
@@ -374,16 +381,5 @@ mod tests {
         assert!(error.hint.is_some());
         let error = check_hello(&Hello { magic: 7, ..Hello::new(1) }).unwrap_err();
         assert!(error.message.contains("handoff"), "{error}");
-    }
-
-    #[test]
-    fn pages_are_stored_at_once_while_their_slots_follow_each_other() {
-        let entry = |slot, content| PageEntry { slot, content, checksum: 0 };
-        let (zero, raw) = (Content::Zero, Content::Raw);
-        let entries = [entry(1, raw), entry(2, raw), entry(4, raw), entry(9, zero), entry(7, zero)];
-        let lens: Vec<usize> = runs(&entries).map(<[_]>::len).collect();
-        assert_eq!(lens, [2, 1, 2]);
-        let end = [entry(u32::MAX, raw), entry(0, raw)];
-        assert_eq!(runs(&end).count(), 2);
     }
 }

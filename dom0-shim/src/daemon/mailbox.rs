@@ -3,16 +3,16 @@
 //! Pages go to the image in the link's own thread, straight from the ring; everything else waits
 //! here for the snapshot's thread.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use handoff::{Content, Failure, PageEntry, Verb};
+use handoff::{Failure, PageEntry, Verb};
 use store::ImageWriter;
 
 use super::lock;
+use super::sink::{Contents, Sink};
 use crate::error::Error;
 
 /// What arrives for a snapshot.
@@ -56,8 +56,7 @@ struct Shared {
 
 impl Mailbox {
     /// A mailbox for an image, and the end where its mail is read.
-    pub(super) fn new(writer: ImageWriter) -> (Self, Receiver<Mail>) {
-        let sink = Sink { writer: Some(writer), failed: None };
+    pub(super) fn new(sink: Sink) -> (Self, Receiver<Mail>) {
         let shared = Shared {
             sink: Mutex::new(sink),
             cancelled: Arc::default(),
@@ -103,72 +102,26 @@ impl Mailbox {
         self.shared.started.elapsed().saturating_sub(alive)
     }
 
-    /// Stores a run of pages of consecutive slots, or of zero pages. `write(file, offset)` moves
-    /// the contents from the ring to the file. `Ok(false)`: the snapshot takes no more pages, and
-    /// the contents are still in the ring.
+    /// Stores a message of pages. One that can't be stored ends the snapshot, not the connection.
     ///
     /// # Errors
-    /// Those of `write`, as they are: the caller tells a broken ring from a full disk.
-    pub(super) fn store<E>(
+    /// Those of the ring.
+    pub(super) fn store<C: Contents>(
         &self,
-        run: &[PageEntry],
-        write: impl FnOnce(&File, u64) -> std::result::Result<(), E>,
-    ) -> std::result::Result<bool, E> {
+        entries: &[PageEntry],
+        contents: &mut C,
+    ) -> std::result::Result<(), C::Error> {
         self.mark_alive();
-        let mut sink = lock(&self.shared.sink);
-        let Sink { writer: Some(writer), failed: None } = &mut *sink else { return Ok(false) };
-        let Some(first) = run.first() else { return Ok(true) };
-        if first.content == Content::Zero {
-            let noted = run.iter().try_for_each(|e| writer.put_zero(e.slot.into()));
-            sink.failed = noted.err().map(Error::from);
-            return Ok(true);
+        let failed = lock(&self.shared.sink).store(entries, contents)?;
+        if failed {
+            self.cancel();
         }
-        if let Content::Coded { .. } = first.content {
-            sink.failed = Some(Error::new("the stub domain sent coded pages"));
-            return Ok(false);
-        }
-        // Asking for the last offset too proves that every slot of the run exists.
-        let last = first.slot.saturating_add(run.len() as u32 - 1);
-        let offset = match (writer.offset(first.slot.into()), writer.offset(last.into())) {
-            (Ok(offset), Ok(_)) => offset,
-            (Err(e), _) | (_, Err(e)) => {
-                sink.failed = Some(e.into());
-                return Ok(false);
-            }
-        };
-        write(writer.memory_fd(), offset)?;
-        let noted = run.iter().try_for_each(|e| {
-            writer.offset(e.slot.into())?;
-            writer.put_data_at(e.slot.into(), e.checksum)
-        });
-        sink.failed = noted.err().map(Error::from);
-        Ok(true)
-    }
-
-    /// The store's words for a failed write of a page.
-    pub(super) fn write_error(&self, e: std::io::Error) -> Error {
-        match &lock(&self.shared.sink).writer {
-            Some(writer) => writer.write_error(e).into(),
-            None => Error::new(e.to_string()),
-        }
+        Ok(())
     }
 
     /// Takes the writer out: no page is stored any more. Also returns why storing failed, if it
     /// did.
     pub(super) fn close(&self) -> (Option<ImageWriter>, Option<Error>) {
-        let mut sink = lock(&self.shared.sink);
-        (sink.writer.take(), sink.failed.take())
+        lock(&self.shared.sink).close()
     }
-
-    /// Notes that pages can't be stored, and has the snapshot end.
-    pub(super) fn fail_store(&self, why: Error) {
-        lock(&self.shared.sink).failed.get_or_insert(why);
-        self.cancel();
-    }
-}
-
-/// Where pages go.
-struct Sink {
-    writer: Option<ImageWriter>,
-    failed: Option<Error>,
 }

@@ -19,6 +19,7 @@ mod plan;
 mod recovery;
 mod saver;
 mod server;
+mod sink;
 mod snapshot;
 mod teller;
 mod window;

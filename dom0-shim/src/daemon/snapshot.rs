@@ -270,10 +270,7 @@ impl Snapshot<'_> {
             self.guest.take_state().ok_or_else(|| Error::new("the guest's state was not recorded"))?;
         writer.set_state(state);
         let suspended = self.guest.suspended_time();
-        if let Some(last) = rounds.last().filter(|r| !r.live) {
-            let copying = Duration::from_secs_f64(last.ms.max(0.0) / 1e3);
-            self.costs.learn(&self.guest.uuid(), suspended, copying);
-        }
+        self.costs.learn(&self.guest.uuid(), report.fixed_us);
         let seen = Seen {
             rounds: &rounds,
             pages: self.guest.pages(),

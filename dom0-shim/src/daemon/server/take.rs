@@ -16,6 +16,7 @@ use crate::daemon::guest::{Guest, Parts};
 use crate::daemon::link::Connection;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::plan::{Known, plan};
+use crate::daemon::sink::Sink;
 use crate::daemon::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::xl;
@@ -96,7 +97,7 @@ impl Server {
         let id = ImageId::unused(images, &who.name, created);
         let writer = ImageWriter::create(images, id, meta)?;
         let image = writer.id().to_string();
-        let (mailbox, mail) = Mailbox::new(writer);
+        let (mailbox, mail) = Mailbox::new(Sink::new(writer, options.codec)?);
         claim.cancel_at(&mailbox);
         let guest = Guest::new(Parts {
             xen: self.xen.clone(),
