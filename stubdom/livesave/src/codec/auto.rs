@@ -5,10 +5,10 @@
 //! itself. The driver says what sending takes; until it does, a codec must save an eighth.
 //!
 //! Each codec begins with a trial of a number of pages. At the end of the trial it is kept or
-//! left out. One that is kept is judged again after as many pages, for ever; one that is left out
-//! has its next trial after a pause that is 64 times as long (16 times for blocks, which are
-//! found only in what was learnt). So where nothing is gained nearly every page is sent raw, at
-//! no cost but the trials, and a guest that changes its mind is noticed.
+//! left out. One that is kept is judged again after as many pages, for ever. One that is left out has
+//! its next trial after a pause of four times as many pages; each further trial that fails doubles that,
+//! up to 64 times the trial. So where nothing is gained nearly every page is sent raw, at no cost but few
+//! trials, and a guest that changes its ways is noticed.
 
 use super::Class;
 use crate::PAGE_SIZE;
@@ -22,24 +22,25 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// Pages of a trial, and of the pause after one that failed.
-    const fn window(self) -> (u32, u32) {
+    /// Pages of a trial. Blocks are found only among what was learnt, so that has to grow.
+    const fn trial(self) -> u32 {
         match self {
-            Self::Lz4 | Self::Delta => (64, 4096),
-            Self::Blocks => (1024, 16 << 10),
+            Self::Lz4 | Self::Delta => 64,
+            Self::Blocks => 512,
         }
     }
 }
 
-/// A trial that has not come to an end after this many times its pages ends: the codec finds
-/// nothing to work on.
-const PATIENCE: u32 = 128;
+/// The longest pause, in trials: 2 to this power.
+const LONGEST_PAUSE: u32 = 6;
 
 /// How one codec does for one class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gauge {
     /// Pages of the pause that are left; 0: in use.
     pause: u32,
+    /// Trials that failed since the last one that did not.
+    failed: u32,
     /// Pages of this trial that were seen, and those that the codec could work on.
     seen: u32,
     tried: u32,
@@ -53,14 +54,18 @@ struct Gauge {
 pub(super) struct Auto {
     /// Without: whatever is there is used.
     on: bool,
+    /// A trial of so many pages ends even if the codec found few that it could work on. Twice the
+    /// guest's: a base of a page is there only after the page was sent, in an earlier round.
+    patience: u32,
     /// Ticks to send a byte, in units of 2^-16. `None`: not known yet.
     sink: Option<u64>,
     gauges: [[Gauge; 2]; 3],
 }
 
 impl Auto {
-    pub(super) fn new(on: bool) -> Self {
-        Self { on, sink: None, gauges: Default::default() }
+    /// For a guest of so many pages.
+    pub(super) fn new(on: bool, pages: u32) -> Self {
+        Self { on, patience: pages.saturating_mul(2).max(8192), sink: None, gauges: Default::default() }
     }
 
     /// Whether time needs to be measured.
@@ -97,20 +102,23 @@ impl Auto {
         if !self.on {
             return;
         }
-        let (pages, pause) = codec.window();
-        let sink = self.sink;
+        let pages = codec.trial();
+        let (sink, patience) = (self.sink, self.patience);
         let gauge = self.gauge(codec, class);
         gauge.seen += 1;
         gauge.tried += u32::from(saved.is_some());
         gauge.saved += saved.unwrap_or(0) as u64;
         gauge.ticks = gauge.ticks.saturating_add(ticks);
-        if gauge.tried < pages && gauge.seen < pages * PATIENCE {
+        if gauge.tried < pages && gauge.seen < patience {
             return;
         }
         let worth = match sink {
             Some(sink) => u128::from(gauge.saved) * u128::from(sink) > u128::from(gauge.ticks) << 16,
             None => gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64,
         };
-        *gauge = Gauge { pause: if worth { 0 } else { pause }, ..Gauge::default() };
+        let failed = if worth { 0 } else { gauge.failed.saturating_add(1) };
+        let pause = (pages << failed.saturating_add(1).min(LONGEST_PAUSE)).max(gauge.seen.saturating_mul(4));
+        let pause = if worth { 0 } else { pause };
+        *gauge = Gauge { pause, failed, ..Gauge::default() };
     }
 }

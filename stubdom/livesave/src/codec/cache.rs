@@ -99,7 +99,7 @@ impl<P: PageMemory> Cache<P> {
         self.get(number) == Some(block)
     }
 
-    /// A block was used.
+    /// A block was used: nothing changes, at either end.
     pub(super) fn hit(&mut self, _number: u32) {
         #[cfg(test)]
         if self.mutant == Mutant::HitPromotes

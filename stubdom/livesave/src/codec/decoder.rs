@@ -67,6 +67,11 @@ impl<P: PageMemory> Decoder<P> {
         self.broken = false;
     }
 
+    #[cfg(test)]
+    pub(super) fn mutate(&mut self, mutant: super::cache::Mutant) {
+        self.cache.mutant = mutant;
+    }
+
     /// Decodes the next coded page of the stream into `out`. `base` writes what the receiver has
     /// in the page's slot now: what came last for it.
     ///
@@ -147,7 +152,9 @@ impl<P: PageMemory> Decoder<P> {
                 KIND_ZERO => [0; BLOCK_SIZE],
                 KIND_KNOWN => {
                     let number = numbers.next().ok_or(CodecError::Blocks)?;
-                    *self.cache.get(number).ok_or(CodecError::UnknownBlock(number))?
+                    let block = *self.cache.get(number).ok_or(CodecError::UnknownBlock(number))?;
+                    self.cache.hit(number);
+                    block
                 }
                 KIND_NEW => *new.next().ok_or(CodecError::Blocks)?,
                 _ => *unpacked.next().ok_or(CodecError::Blocks)?,

@@ -36,7 +36,7 @@ impl<P: PageMemory, H: BlockHash> Encoder<P, H> {
     pub fn new(config: CodecConfig, mut pages: impl FnMut() -> Option<P>) -> Result<Self, NoMemory> {
         Ok(Self {
             config,
-            auto: Auto::new(config.auto),
+            auto: Auto::new(config.auto, config.pages),
             sent: Sent(zeroes(config.pages.div_ceil(64) as usize)?),
             store: Store::new(config.bases(), &mut pages)?,
             blocks: Blocks {
@@ -91,6 +91,16 @@ impl<P: PageMemory, H: BlockHash> Encoder<P, H> {
         encoded
     }
 
+    #[cfg(test)]
+    pub(super) fn mutate(&mut self, mutant: super::cache::Mutant) {
+        self.blocks.cache.mutant = mutant;
+    }
+
+    #[cfg(test)]
+    pub(super) fn keep_stale_bases(&mut self) {
+        self.store.stale = true;
+    }
+
     fn encode_content(
         &mut self,
         slot: u32,
@@ -105,6 +115,9 @@ impl<P: PageMemory, H: BlockHash> Encoder<P, H> {
                 Class::First => self.auto.uses(Codec::Delta, Class::Again),
                 Class::Again => self.auto.wants(Codec::Delta, Class::Again),
             };
+        if keeps && class == Class::Again {
+            laps.begin();
+        }
         let found = if keeps && class == Class::Again { self.runs(slot, page) } else { None };
         if !keeps {
             self.store.forget(slot);
@@ -122,6 +135,7 @@ impl<P: PageMemory, H: BlockHash> Encoder<P, H> {
             return self.send_blocks(page, class, out, &mut laps);
         }
         if self.config.lz4 && self.auto.wants(Codec::Lz4, class) {
+            laps.begin();
             let packed = self.lz4.compress(page, worth_packing(PAGE_SIZE));
             let saved = packed.map_or(0, |packed| PAGE_SIZE - packed.len());
             self.auto.note(Codec::Lz4, class, Some(saved), laps.lap());
@@ -180,6 +194,7 @@ impl<P: PageMemory, H: BlockHash> Encoder<P, H> {
         out: &mut Page,
         laps: &mut Laps<impl FnMut() -> u64>,
     ) -> Encoded {
+        laps.begin();
         let (mut kinds, mut end, mut new) = (0, 1, 0);
         for (at, block) in page.as_chunks::<BLOCK_SIZE>().0.iter().enumerate() {
             let kind = if is_zero_block(block) {
@@ -283,22 +298,28 @@ fn append(out: &mut Page, at: usize, bytes: &[u8]) -> usize {
 struct Laps<F> {
     on: bool,
     now: F,
-    last: u64,
+    last: Option<u64>,
 }
 
 impl<F: FnMut() -> u64> Laps<F> {
-    fn new(on: bool, mut now: F) -> Self {
-        let last = if on { now() } else { 0 };
-        Self { on, now, last }
+    fn new(on: bool, now: F) -> Self {
+        Self { on, now, last: None }
     }
 
-    /// Ticks since the last lap.
-    fn lap(&mut self) -> u64 {
-        if !self.on {
-            return 0;
+    /// Something begins whose time is of interest.
+    fn begin(&mut self) {
+        if self.on && self.last.is_none() {
+            self.last = Some((self.now)());
         }
+    }
+
+    /// Ticks since the last lap, or since the beginning.
+    fn lap(&mut self) -> u64 {
+        let Some(last) = self.last else { return 0 };
         let now = (self.now)();
-        now.saturating_sub(core::mem::replace(&mut self.last, now))
+        self.last = Some(now);
+        now.saturating_sub(last)
     }
 }
+
 const _: () = assert!(BLOCKS == 4, "two bits for each block of a page make a byte");

@@ -34,6 +34,8 @@ mod encoder;
 pub mod lz4;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use cache::{BlockHash, Xxh3};
 pub use config::{CodecConfig, HeapPage, NoMemory, PageMemory};

@@ -34,6 +34,9 @@ pub(super) struct Store<P> {
     places: Vec<Place>,
     pages: Vec<P>,
     round: u32,
+    /// Broken on purpose: bases stay as they were first.
+    #[cfg(test)]
+    pub(super) stale: bool,
 }
 
 impl<P: PageMemory> Store<P> {
@@ -43,7 +46,13 @@ impl<P: PageMemory> Store<P> {
 
     pub(super) fn new(pages: u32, from: impl FnMut() -> Option<P>) -> Result<Self, NoMemory> {
         let pages = pages as usize;
-        Ok(Self { places: zeroes(pages)?, pages: take(pages, from)?, round: 0 })
+        Ok(Self {
+            places: zeroes(pages)?,
+            pages: take(pages, from)?,
+            round: 0,
+            #[cfg(test)]
+            stale: false,
+        })
     }
 
     pub(super) fn reset(&mut self) {
@@ -86,6 +95,10 @@ impl<P: PageMemory> Store<P> {
 
     /// This was sent for this slot. Keeps it if it was here, or if there is a place that it may have.
     pub(super) fn put(&mut self, slot: u32, page: &Page, class: Class) {
+        #[cfg(test)]
+        if self.stale && self.find(slot).is_some() {
+            return;
+        }
         let Some(at) = self.find(slot).or_else(|| self.victim(slot, class)) else { return };
         if let (Some(place), Some(mine)) = (self.places.get_mut(at), self.pages.get_mut(at)) {
             let again = class == Class::Again;
