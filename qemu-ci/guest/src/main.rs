@@ -9,7 +9,9 @@
 mod chain;
 mod command;
 mod cpu;
+mod dirty;
 mod gap;
+mod load;
 mod memory;
 mod serve;
 mod settings;

@@ -8,8 +8,11 @@
 //! | `rewrite_mib` | memory that is rewritten over and over, in MiB, shared out to the vCPUs | 0 |
 //! | `rewrite_rate` | pages rewritten a second by all vCPUs together, or `max` | 1000 |
 //! | `rewrite_order` | `random` (each page once a sweep, in a new order) or `cyclic` | random |
+//! | `dirty_mib` | memory overwritten in pages drawn at random, unchecked, in MiB | 0 |
+//! | `dirty_rate` | pages of it a second, or `max` | max |
 //! | `fill_mib` | memory filled once with incompressible data, in MiB | 0 |
 //! | `fill_rate` | pages of the fill that are checked a second | 2000 |
+//! | `load` | program that is run over and over, of the guest with programs (see `load.rs`) | none |
 //! | `stats` | seconds between `stats` lines; 0: none | 5 |
 //! | `stall_ms` | print `stall MS` when the guest stood still longer than this; 0: never | 0 |
 //! | `gap_ms` | tick of the thread that notes how long the guest stood still (`guest gap`); 0: none | 0 |
@@ -27,8 +30,12 @@ pub(crate) struct Settings {
     /// Pages a second; `None`: as fast as possible.
     pub(crate) rewrite_rate: Option<u64>,
     pub(crate) cyclic: bool,
+    pub(crate) dirty_mib: u64,
+    /// Pages a second; `None`: as fast as possible.
+    pub(crate) dirty_rate: Option<u64>,
     pub(crate) fill_mib: u64,
     pub(crate) fill_rate: u64,
+    pub(crate) load: Option<String>,
     pub(crate) stats: Option<Duration>,
     pub(crate) stall: Option<Duration>,
     pub(crate) gap: Option<Duration>,
@@ -67,8 +74,14 @@ impl Settings {
                 _ => Some(number("rewrite_rate", 1000).max(1)),
             },
             cyclic: get("rewrite_order").as_deref() == Some("cyclic"),
+            dirty_mib: number("dirty_mib", 0),
+            dirty_rate: match get("dirty_rate").as_deref() {
+                None | Some("max") => None,
+                _ => Some(number("dirty_rate", 1).max(1)),
+            },
             fill_mib: number("fill_mib", 0),
             fill_rate: number("fill_rate", 2000).max(1),
+            load: get("load"),
             stats: seconds("stats", 5),
             stall: milliseconds("stall_ms"),
             gap: milliseconds("gap_ms"),

@@ -1,6 +1,6 @@
 //! Process 1 of the lab's guest: threads that do what the settings say, for ever.
 //!
-//! Lines on the console: `guest ready`, `chain N HEX`, `stats rewritten=N checked=N corrupt=N
+//! Lines on the console: `guest ready`, `chain N HEX`, `stats rewritten=N dirtied=N checked=N corrupt=N
 //! sweeps=N`, `CORRUPT page=...`, `stall MS`. It must never exit by itself: the kernel would
 //! panic (which `crash_after` uses).
 
@@ -30,16 +30,19 @@ pub(crate) fn run(settings: &Settings) -> ! {
     end_later(settings);
     watch_for_stalls(settings);
     settings.gap.into_iter().for_each(crate::gap::watch);
+    crate::dirty::start(settings.dirty_mib, settings.dirty_rate);
     let chain = settings.clone();
     thread::spawn(move || advance_chain(&chain));
+    settings.load.as_deref().into_iter().for_each(crate::load::start);
     start_memory(settings, vcpus.min(MAX_THREADS - 1));
     loop {
         thread::sleep(settings.stats.unwrap_or(Duration::from_secs(3600)));
-        if settings.stats.is_some() && settings.rewrite_mib + settings.fill_mib > 0 {
+        if settings.stats.is_some() && settings.rewrite_mib + settings.dirty_mib + settings.fill_mib > 0 {
             let sweeps = SWEEPS.iter().map(|sweeps| sweeps.load(Relaxed)).min();
             println!(
-                "stats rewritten={} checked={} corrupt={} sweeps={}",
+                "stats rewritten={} dirtied={} checked={} corrupt={} sweeps={}",
                 REWRITTEN.load(Relaxed),
+                crate::dirty::written(),
                 CHECKED.load(Relaxed),
                 CORRUPT.load(Relaxed),
                 sweeps.unwrap_or(0)

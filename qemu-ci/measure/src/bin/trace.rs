@@ -1,0 +1,123 @@
+//! `trace DOMID FILE [ROUNDS]`: records what a pre-copy of a running guest sends, for replaying it
+//! through codecs (`cargo run -p livesave --example replay`): a real one, with Xen's log of writes,
+//! by map-and-read from Dom0. At most ROUNDS (29) live rounds, three times the guest's memory, and
+//! until a round has fewer than 50 pages, as Live Save; then one more with the guest paused.
+//!
+//! The file is a row of records: the slot (u32, little endian; here the guest's frame) and the 4096
+//! bytes of the page; a slot of `0xffff_ffff` stands alone and begins a round. Zero
+//! pages are in it. Prints a line for each round.
+//!
+//! A tool of benches: see `foreign.rs`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use privcmd::{DomId, Hypervisor};
+
+#[path = "../foreign.rs"]
+mod foreign;
+use foreign::{BATCH, Memory, PAGE};
+
+type Error = Box<dyn std::error::Error>;
+
+const ROUND: u32 = u32::MAX;
+/// Live Save's bounds: pages of a round that are few enough, and times of the guest's memory.
+const FEW: usize = 50;
+const TIMES: usize = 3;
+
+struct Recorder {
+    memory: Memory,
+    file: BufWriter<File>,
+    buffer: Vec<u8>,
+}
+
+impl Recorder {
+    /// Records a round of these frames; returns how many had a page, and how many were not zero.
+    fn round(&mut self, frames: &[u64]) -> Result<(usize, usize), Error> {
+        self.file.write_all(&ROUND.to_le_bytes())?;
+        let (mut pages, mut filled) = (0, 0);
+        for batch in frames.chunks(BATCH) {
+            let there = self.memory.read(batch, &mut self.buffer)?;
+            for ((frame, there), page) in batch.iter().zip(there).zip(self.buffer.chunks_exact(PAGE)) {
+                if there {
+                    self.file.write_all(&u32::try_from(*frame)?.to_le_bytes())?;
+                    self.file.write_all(page)?;
+                    pages += 1;
+                    filled += usize::from(page.iter().any(|&byte| byte != 0));
+                }
+            }
+        }
+        Ok((pages, filled))
+    }
+}
+
+/// The frames that the guest has written to, of those that it has.
+fn written(xen: &Hypervisor, domid: DomId, all: &[u64], last: bool) -> Result<Vec<u64>, Error> {
+    let frames = xen.max_gpfn(domid)? + 1;
+    let mut bitmap = vec![0; frames.div_ceil(64) as usize];
+    xen.log_dirty_clean(domid, frames, &mut bitmap, last)?;
+    let dirty = |frame: &u64| bitmap.get((frame / 64) as usize).is_some_and(|w| w >> (frame % 64) & 1 != 0);
+    Ok(all.iter().copied().filter(dirty).collect())
+}
+
+fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize) -> Result<(), Error> {
+    let all: Vec<u64> = xen.populated(domid)?.iter().flat_map(|extent| extent.pfn..extent.end()).collect();
+    let file = BufWriter::with_capacity(1 << 20, File::create(file)?);
+    let mut recorder = Recorder { memory: Memory::of(domid)?, file, buffer: vec![0; BATCH * PAGE] };
+    let mut to_send = all.clone();
+    let mut sent = 0;
+    for round in 1.. {
+        let last = round > rounds || (round > 1 && to_send.len() < FEW) || sent > TIMES * all.len();
+        if last {
+            xen.pause(domid)?;
+            // What was written since the last look, too.
+            to_send.extend(written(xen, domid, &all, true)?);
+            to_send.sort_unstable();
+            to_send.dedup();
+        }
+        let began = Instant::now();
+        let (pages, filled) = recorder.round(&to_send)?;
+        sent += pages;
+        println!(
+            "{{\"round\":{round},\"last\":{last},\"pages\":{pages},\"filled\":{filled},\"ms\":{}}}",
+            began.elapsed().as_millis()
+        );
+        if last {
+            break;
+        }
+        to_send = written(xen, domid, &all, false)?;
+    }
+    Ok(recorder.file.flush()?)
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (domid, file, rounds) = match args.as_slice() {
+        [domid, file] => (domid.parse::<DomId>().ok(), file, Some(29)),
+        [domid, file, rounds] => (domid.parse().ok(), file, rounds.parse().ok()),
+        _ => (None, &String::new(), None),
+    };
+    let (Some(domid), Some(rounds)) = (domid, rounds) else {
+        eprintln!("usage: trace DOMID FILE [ROUNDS]");
+        return ExitCode::from(2);
+    };
+    let outcome = Hypervisor::open().map_err(Error::from).and_then(|xen| {
+        xen.log_dirty_enable(domid)?;
+        let recorded = record(&xen, domid, file, rounds);
+        // Whatever came, the guest runs on.
+        xen.log_dirty_disable(domid)?;
+        if xen.domain(domid)?.paused {
+            xen.unpause(domid)?;
+        }
+        recorded
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trace: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
