@@ -36,8 +36,8 @@ pub struct View<'a> {
     pub rounds: &'a [Round],
     /// Pages sent in all rounds, zero pages included.
     pub copied: u64,
-    /// Pages that the next round would have to read if it were the last, as the latest bitmap
-    /// has it: those dirty then, and those put off for the last round.
+    /// After a fetch: pages that the next round would have to read if it were the last, those
+    /// put off until then included. During and after a round: pages that it has not read.
     pub left: u32,
     /// What things cost.
     pub cost: Cost,
@@ -51,12 +51,20 @@ impl View<'_> {
         self.rounds.last().copied().unwrap_or_default()
     }
 
-    /// The suspended time to be expected if the guest were suspended now: `left`, and what it
-    /// writes to until it stands still, which takes about as long as fetching a bitmap.
+    /// The most pages that were dirtied in a round: the guest's working set, or a part of it.
+    pub fn working_set(&self) -> u32 {
+        self.rounds.iter().map(|round| round.dirtied).max().unwrap_or(0)
+    }
+
+    /// The suspended time to be expected if the guest were suspended now: `left`, and what else
+    /// of its working set it writes to until it stands still, which takes about as long as
+    /// fetching a bitmap.
     pub fn suspended_us(&self) -> u64 {
-        let meanwhile = self.round().dirty_rate().saturating_mul(self.cost.fetch_us) / 1_000_000;
-        let left = meanwhile.saturating_add(self.left.into()).min(self.pages.into());
-        self.cost.suspended_us(left)
+        let writes = self.round().dirty_rate().saturating_mul(self.cost.fetch_us) / 1_000_000;
+        let set = u64::from(self.working_set());
+        let clean = set.saturating_sub(self.left.into());
+        let more = writes.saturating_mul(clean).checked_div(set).unwrap_or(0).min(clean);
+        self.cost.suspended_us(more + u64::from(self.left))
     }
 }
 
@@ -154,9 +162,14 @@ pub trait Policy {
         None
     }
 
+    /// Asked after each batch of a live round: enough for this round, fetch the bitmap? The
+    /// pages not read yet are left for the next round.
+    fn cut_short(&self, _view: &View<'_>) -> bool {
+        false
+    }
+
     /// Asked at the end of each live round, before the dirty bitmap is fetched: `dirtied` of
-    /// this round is not known yet, `left` is that of the round before, and `time_us` is
-    /// `read_us`.
+    /// this round is not known yet, and `time_us` is `read_us`.
     fn after_round(&mut self, _view: &View<'_>) -> Verdict {
         Verdict::Continue
     }

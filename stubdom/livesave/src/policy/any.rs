@@ -85,6 +85,9 @@ impl Policy for AnyPolicy {
     fn target_us(&self) -> Option<u32> {
         self.inner().target_us()
     }
+    fn cut_short(&self, view: &View<'_>) -> bool {
+        self.inner().cut_short(view)
+    }
     fn after_round(&mut self, view: &View<'_>) -> Verdict {
         self.inner_mut().after_round(view)
     }

@@ -4,9 +4,12 @@ use super::Precopy;
 use crate::policy::Policy;
 
 impl<P: Policy> Precopy<P> {
-    /// Puts off the pages that were dirty at two fetches in a row. At a live fetch `to_send` is
-    /// exactly what was dirty.
+    /// Puts off the pages that were dirty at two fetches in a row, after a round that read all
+    /// that it was asked to: then `to_send` is exactly what was dirty.
     pub(super) fn defer_hot(&mut self) {
+        if self.left > 0 {
+            return;
+        }
         if self.config.defer_hot {
             self.deferred_pages = self.to_send.split_hot(&mut self.before, &mut self.deferred);
         } else if self.config.prepare > 0 {

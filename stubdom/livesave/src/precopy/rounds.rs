@@ -94,7 +94,11 @@ impl<P: Policy> Precopy<P> {
                 self.pool_left = pool_left;
             }
             How::Send if self.is_last() => self.overflow += sent,
-            How::Send | How::SendUnlessDirty => {}
+            How::Send | How::SendUnlessDirty => {
+                if self.policy.cut_short(&self.view()) {
+                    self.end_round();
+                }
+            }
         }
     }
 
@@ -107,15 +111,10 @@ impl<P: Policy> Precopy<P> {
             self.step = Step::State;
             return;
         }
-        // What the bitmap will have is not known yet: about what it had before.
-        self.left = match *self.rounds {
-            [.., before, _] => before.dirtied,
-            _ => self.config.pages,
-        };
         match self.consult(P::after_round) {
             Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
-            _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_for(Stop::RoundBound),
-            Verdict::Stop(stop) => self.suspend_for(stop),
+            _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_unfetched(Stop::RoundBound),
+            Verdict::Stop(stop) => self.suspend_unfetched(stop),
             Verdict::Continue | Verdict::SlowDown => self.step = Step::Clean,
         }
     }
@@ -141,6 +140,17 @@ impl<P: Policy> Precopy<P> {
             throttle: self.throttle.possible(),
         };
         ask(&mut self.policy, &view)
+    }
+
+    /// What this round left dirty is not known: it is taken to have been written to as fast as
+    /// in the round before.
+    fn suspend_unfetched(&mut self, stop: Stop) {
+        self.left = self.left.saturating_add(self.deferred_pages);
+        if let [.., before, round] = self.rounds.as_slice() {
+            let dirtied = before.dirty_rate().saturating_mul(round.time_us) / 1_000_000;
+            self.left = self.left.saturating_add(dirtied.min(before.dirtied.into()) as u32);
+        }
+        self.suspend_for(stop);
     }
 
     fn suspend_for(&mut self, stop: Stop) {
@@ -169,7 +179,7 @@ impl<P: Policy> Precopy<P> {
             return self.begin_round();
         }
         self.defer_hot();
-        self.left = self.to_send.count() + self.deferred_pages;
+        self.left = self.to_send.count().saturating_add(self.deferred_pages);
         match self.consult(P::after_clean) {
             // What was fetched stays in `to_send`; the last `Clean` adds to it.
             Verdict::Stop(stop) => self.suspend_for(stop),

@@ -9,3 +9,4 @@ mod image;
 mod model;
 mod paper;
 mod shape;
+mod table;
