@@ -3,9 +3,9 @@
 //! by map-and-read from Dom0. At most ROUNDS (29) live rounds, three times the guest's memory, and
 //! until a round has fewer than 50 pages, as Live Save; then one more with the guest paused.
 //!
-//! The file is a row of records: the slot (u32, little endian; here the guest's frame) and the 4096
-//! bytes of the page; a slot of `0xffff_ffff` stands alone and begins a round. Zero
-//! pages are in it. Prints a line for each round.
+//! The file is a row of records: the slot (u32, little endian: the rank of the page's frame in all
+//! that the guest has) and the 4096 bytes of the page; a slot of `0xffff_ffff` stands alone and
+//! begins a round. Zero pages are in it. Prints a line for each round.
 //!
 //! A tool of benches: see `foreign.rs`.
 
@@ -27,13 +27,15 @@ const ROUND: u32 = u32::MAX;
 const FEW: usize = 50;
 const TIMES: usize = 3;
 
-struct Recorder {
+struct Recorder<'a> {
+    /// The guest's frames, ascending.
+    all: &'a [u64],
     memory: Memory,
     file: BufWriter<File>,
     buffer: Vec<u8>,
 }
 
-impl Recorder {
+impl Recorder<'_> {
     /// Records a round of these frames; returns how many had a page, and how many were not zero.
     fn round(&mut self, frames: &[u64]) -> Result<(usize, usize), Error> {
         self.file.write_all(&ROUND.to_le_bytes())?;
@@ -42,7 +44,8 @@ impl Recorder {
             let there = self.memory.read(batch, &mut self.buffer)?;
             for ((frame, there), page) in batch.iter().zip(there).zip(self.buffer.chunks_exact(PAGE)) {
                 if there {
-                    self.file.write_all(&u32::try_from(*frame)?.to_le_bytes())?;
+                    let slot = self.all.partition_point(|other| other < frame);
+                    self.file.write_all(&u32::try_from(slot)?.to_le_bytes())?;
                     self.file.write_all(page)?;
                     pages += 1;
                     filled += usize::from(page.iter().any(|&byte| byte != 0));
@@ -65,7 +68,8 @@ fn written(xen: &Hypervisor, domid: DomId, all: &[u64], last: bool) -> Result<Ve
 fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize) -> Result<(), Error> {
     let all: Vec<u64> = xen.populated(domid)?.iter().flat_map(|extent| extent.pfn..extent.end()).collect();
     let file = BufWriter::with_capacity(1 << 20, File::create(file)?);
-    let mut recorder = Recorder { memory: Memory::of(domid)?, file, buffer: vec![0; BATCH * PAGE] };
+    let mut recorder =
+        Recorder { all: &all, memory: Memory::of(domid)?, file, buffer: vec![0; BATCH * PAGE] };
     let mut to_send = all.clone();
     let mut sent = 0;
     for round in 1.. {
