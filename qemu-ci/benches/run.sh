@@ -16,6 +16,8 @@ start_guest() {
     domid=$(xl domid "$1")
 }
 
+# What `qemu-ci/bench` was told: `NAME=VALUE` a line.
+[ ! -e /add/settings ] || . /add/settings
 STORE=/var/lib/luthier/images
 mkdir -p $STORE /out
 . "/add/benches/$(cat /add/bench).sh"
