@@ -3,10 +3,9 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use common::{fill, image, names, writer_of};
+use common::{fill, forge, image, memory_dir, names, with_flip, writer_of};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{Damage, Error, ExportOptions, Extent, Extents, Image, PAGE_SIZE, StateKind, export_xl, list};
@@ -17,7 +16,7 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let path = image(dir.path()).path().to_path_buf();
     Fixture { _dir: dir, path }
 }
@@ -26,20 +25,10 @@ fn check(path: &Path) -> Result<(), Error> {
     Image::open(path)?.verify(&mut |_, _| {}).map(|_| ())
 }
 
-/// Flips a bit, calls `then`, and puts the octet back.
-fn with_flip(file: &Path, whole: &[u8], bit: usize, then: impl FnOnce()) {
-    let (at, octet) = (bit as u64 / 8, whole[bit / 8]);
-    // In place: a file that is truncated and written again waits for the disk.
-    let file = fs::File::options().write(true).open(file).unwrap();
-    file.write_all_at(&[octet ^ 1 << (bit % 8)], at).unwrap();
-    then();
-    file.write_all_at(&[octet], at).unwrap();
-}
-
 #[test]
 fn every_flipped_bit_of_the_small_files_is_found() {
     // Six pages, for every bit is one check of the whole image.
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let extents = Extents::new([(0, 2), (0xfeffc, 4)].map(Extent::from)).unwrap();
     let mut writer = writer_of(dir.path(), extents);
     fill(&mut writer, 0);
@@ -49,7 +38,7 @@ fn every_flipped_bit_of_the_small_files_is_found() {
         let file = f.path.join(name);
         let whole = fs::read(&file).unwrap();
         for bit in 0..whole.len() * 8 {
-            with_flip(&file, &whole, bit, || {
+            with_flip(&file, bit, || {
                 let e = check(&f.path).expect_err(&format!("bit {bit} of {name}"));
                 assert!(matches!(e, Error::Damaged { .. } | Error::Malformed { .. }), "{name} {bit}: {e}");
             });
@@ -65,7 +54,7 @@ fn a_flipped_bit_of_memory_is_found_and_its_page_is_named() {
     let whole = fs::read(&file).unwrap();
     // A prime step visits every page, data and zero, at changing places.
     for bit in (0..whole.len() * 8).step_by(7919) {
-        with_flip(&file, &whole, bit, || match check(&f.path) {
+        with_flip(&file, bit, || match check(&f.path) {
             Err(Error::Damaged { first, total: 1, .. }) => {
                 let slot = (bit / 8 / PAGE_SIZE) as u64;
                 let pfn = common::extents().pfn_of(slot).unwrap();
@@ -86,7 +75,7 @@ fn a_flipped_bit_of_a_records_body_names_the_record() {
     for (kind, body) in state.iter() {
         at += 16;
         for bit in at * 8..(at + body.len()) * 8 {
-            with_flip(&file, &whole, bit, || match check(&f.path) {
+            with_flip(&file, bit, || match check(&f.path) {
                 Err(Error::Damaged { first, .. }) => assert_eq!(first, [Damage::Record(kind)]),
                 other => panic!("{other:?}"),
             });
@@ -100,8 +89,7 @@ fn a_flipped_bit_of_a_records_body_names_the_record() {
 fn a_flipped_checksum_in_the_table_names_the_page_and_the_table() {
     let f = fixture();
     let file = f.path.join("pages");
-    let whole = fs::read(&file).unwrap();
-    with_flip(&file, &whole, (17 * 16) * 8 + 3, || match check(&f.path) {
+    with_flip(&file, (17 * 16) * 8 + 3, || match check(&f.path) {
         Err(Error::Damaged { first, total: 2, .. }) => {
             assert_eq!(first, [Damage::Page { pfn: 18, slot: 17 }, Damage::File("pages")]);
         }
@@ -122,8 +110,7 @@ fn much_damage_is_counted_and_listed_in_part() {
 fn reading_and_exporting_stop_at_a_damaged_page() {
     let f = fixture();
     let file = f.path.join("memory");
-    let whole = fs::read(&file).unwrap();
-    with_flip(&file, &whole, 4 * PAGE_SIZE * 8, || {
+    with_flip(&file, 4 * PAGE_SIZE * 8, || {
         let image = Image::open(&f.path).unwrap();
         let mut page = [0; PAGE_SIZE];
         let named =
@@ -133,7 +120,7 @@ fn reading_and_exporting_stop_at_a_damaged_page() {
     });
     let file = f.path.join("state");
     let whole = fs::read(&file).unwrap();
-    with_flip(&file, &whole, (whole.len() - 1) * 8, || {
+    with_flip(&file, (whole.len() - 1) * 8, || {
         let image = Image::open(&f.path).unwrap();
         let e = export_xl(&image, std::io::sink(), ExportOptions::default()).unwrap_err();
         assert!(
@@ -167,18 +154,6 @@ fn truncated_missing_and_grown_files_are_refused_when_opened() {
         fs::write(&file, whole).unwrap();
     }
     check(&f.path).unwrap();
-}
-
-/// Writes a manifest with a right checksum, as someone would who wants to be believed.
-fn forge(path: &Path, change: impl FnOnce(&mut Value)) {
-    let file = path.join("manifest.json");
-    let mut json: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    json.as_object_mut().unwrap().remove("checksum");
-    change(&mut json);
-    let text = serde_json::to_string_pretty(&json).unwrap();
-    let text = text.strip_suffix("\n}").unwrap_or(&text);
-    let sum: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
-    fs::write(file, format!("{text},\n  \"checksum\": \"sha256:{sum}\"\n}}\n")).unwrap();
 }
 
 #[test]
@@ -253,7 +228,7 @@ fn another_format_is_refused_with_both_numbers() {
 
 #[test]
 fn foreign_things_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let file = dir.path().join("vm.save");
     fs::write(&file, b"Xen saved domain, xl format\n \0 \r").unwrap();
     let e = Image::open(&file).unwrap_err().to_string();

@@ -12,7 +12,7 @@ use store::{ExportOptions, ImportOptions, export_xl, import_xl};
 fn whole() -> &'static [u8] {
     static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
     STREAM.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = common::memory_dir();
         let mut out = Vec::new();
         export_xl(&common::image(dir.path()), &mut out, ExportOptions::default()).unwrap();
         out
@@ -73,7 +73,7 @@ proptest! {
             stream[at] = to;
         }
         read(&stream);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = common::memory_dir();
         match import_xl(dir.path(), Cursor::new(&stream), ImportOptions::default()) {
             Ok(image) => { image.verify(&mut |_, _| {}).unwrap(); }
             Err(_) => prop_assert!(common::names(dir.path()).is_empty()),

@@ -24,7 +24,7 @@ fn import(dir: &tempfile::TempDir, stream: &[u8]) -> Result<Image, Error> {
 }
 
 fn import_error(stream: &[u8]) -> Error {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let e = import(&dir, stream).unwrap_err();
     assert!(common::names(dir.path()).is_empty(), "something was left after: {e}");
     e
@@ -111,7 +111,7 @@ fn start() -> Builder {
 
 #[test]
 fn an_exported_image_imports_as_the_same_image() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let first = image(dir.path());
     let stream = export(&first, ExportOptions::default());
     let second = import(&dir, &stream).unwrap();
@@ -132,7 +132,7 @@ fn an_exported_image_imports_as_the_same_image() {
 
 #[test]
 fn the_stream_has_the_layout_that_stock_tools_write() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let stream = export(&image(dir.path()), ExportOptions::default());
     assert_eq!(&stream[..32], b"Xen saved domain, xl format\n \0 \r");
     let word = |at: usize| u32::from_le_bytes(stream[at..at + 4].try_into().unwrap());
@@ -155,7 +155,7 @@ fn the_stream_has_the_layout_that_stock_tools_write() {
 
 #[test]
 fn name_and_uuid_change_when_asked_and_the_domid_never_travels() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let image = image(dir.path());
     let seen = |options| {
         let stream = export(&image, options);
@@ -187,7 +187,7 @@ fn a_live_stream_has_pages_in_any_order_and_more_than_once() {
         .pages(&[(0xf, 1, None), (0xf, 5000, None), (0xe, 2, None), (0xe, 7, None)])
         .pages(&[(0, 2, Some(&b)), (0xe, 2, None), (0, 0, Some(&page(0))), (0, 1 << 20, Some(&a))])
         .end();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let image = import(&dir, &stream).unwrap();
     image.verify(&mut |_, _| {}).unwrap();
     let pfns: Vec<u64> = image.extents().pfns().collect();
@@ -201,7 +201,7 @@ fn a_live_stream_has_pages_in_any_order_and_more_than_once() {
 
 #[test]
 fn the_saved_guest_describes_itself() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let image = import(&dir, &start().end()).unwrap();
     let m = image.manifest();
     assert_eq!((m.guest.as_str(), m.uuid.as_str(), m.vcpus), ("web", common::UUID, 2));
@@ -211,7 +211,7 @@ fn the_saved_guest_describes_itself() {
 
 #[test]
 fn a_pipe_is_spooled_and_then_imported() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let stream = start().end();
     let file = spool(dir.path(), &stream[..]).unwrap();
     assert!(common::names(dir.path()).is_empty(), "the spool has no name");
@@ -220,7 +220,7 @@ fn a_pipe_is_spooled_and_then_imported() {
 
 #[test]
 fn optional_records_are_skipped_and_unknown_mandatory_ones_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let skipped = start().record(0x8000_0042, &[1; 13]).end();
     assert_eq!(import(&dir, &skipped).unwrap().extents().pages(), 5);
     for kind in [0x13, 0x0b, 0x0f, 0x1000_0000] {
@@ -345,14 +345,14 @@ fn streams_of_version_2_and_pages_that_only_verify_are_understood() {
         .record(0x0d, &[])
         .pages(&[(0, 0, Some(&b))])
         .end();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let image = import(&dir, &stream).unwrap();
     assert!(pages(&image) == [a, a, a]);
 }
 
 #[test]
 fn a_difference_is_found_and_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let first = image(dir.path());
     let mut w = writer(dir.path());
     fill(&mut w, 0);
@@ -410,7 +410,7 @@ fn a_reader_hands_out_items_in_order() {
 
 #[test]
 fn large_images_go_out_in_batches() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::memory_dir();
     let extents = store::Extents::new([(0, 3000), (0xfeff8, 8)].map(store::Extent::from)).unwrap();
     let mut w = common::writer_of(dir.path(), extents);
     fill(&mut w, 0);

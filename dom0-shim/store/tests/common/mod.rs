@@ -1,14 +1,23 @@
 //! A small guest to make images of.
 #![allow(dead_code)]
 
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use store::state::{hvm_params, tsc_info};
 use store::{
-    Extent, Extents, Image, ImageId, ImageWriter, MemoryFigures, Meta, PAGE_SIZE, Page, State, StateKind,
-    XenVersion, page_checksum,
+    Extent, Extents, Image, ImageId, ImageWriter, MemoryFigures, Meta, PAGE_SIZE, Page, Rest, State,
+    StateKind, XenVersion, page_checksum,
 };
+
+/// A directory for images, in memory where there is such a place: tests that make thousands of them
+/// would wait for the disk.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
 
 pub(crate) const UUID: &str = "e5d4d218-9b32-4a04-971e-bb65229d0f12";
 
@@ -72,6 +81,81 @@ pub(crate) fn meta() -> Meta {
         extents: extents(),
         policy: serde_json::json!({ "name": "live-save", "nested": { "a": [1, 2] } }),
     }
+}
+
+/// A page that LZ4 makes much shorter; seed 0 is a zero page.
+pub(crate) fn soft_page(seed: u64) -> Page {
+    let mut out = [0; PAGE_SIZE];
+    for (i, word) in out.chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(&(seed * (i as u64 / 32)).to_le_bytes());
+    }
+    out[0] = seed as u8;
+    out
+}
+
+/// The LZ4 record of a page.
+pub(crate) fn record(page: &Page) -> Vec<u8> {
+    let mut lz4 = livesave::codec::lz4::Lz4::new().unwrap();
+    lz4.compress_page(page).expect("a page that gets shorter").to_vec()
+}
+
+/// A generator of numbers for tests: xorshift64*.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+/// A writer of an image on a parent.
+pub(crate) fn child_of(parent: &Path, rest: Rest) -> ImageWriter {
+    let image = Image::open(parent).unwrap();
+    let meta = Meta { extents: image.extents().clone(), ..meta() };
+    let dir = parent.parent().unwrap();
+    let id = ImageId::unused(dir, &meta.guest, meta.created);
+    let mut writer = ImageWriter::create_on(dir, id, meta, image, rest).unwrap();
+    writer.set_state(state());
+    writer
+}
+
+/// An image on a parent in which slot 1 has the contents of a seed, and its path.
+pub(crate) fn child(parent: &Path, seed: u64) -> PathBuf {
+    let mut writer = child_of(parent, Rest::AsInParent);
+    let page = page(seed);
+    writer.put_page(1, &page, page_checksum(&page)).unwrap();
+    writer.commit(serde_json::json!({ "seed": seed })).unwrap().path().to_path_buf()
+}
+
+pub(crate) fn verify(path: &Path) -> store::Result<store::Verified> {
+    Image::open(path)?.verify(&mut |_, _| {})
+}
+
+/// Flips a bit, calls `then`, and puts the octet back.
+pub(crate) fn with_flip(file: &Path, bit: usize, then: impl FnOnce()) {
+    let at = bit as u64 / 8;
+    // In place: a file that is truncated and written again waits for the disk.
+    let file = std::fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut octet = [0];
+    file.read_exact_at(&mut octet, at).unwrap();
+    file.write_all_at(&[octet[0] ^ 1 << (bit % 8)], at).unwrap();
+    then();
+    file.write_all_at(&octet, at).unwrap();
+}
+
+/// Writes a manifest with a right checksum, as someone would who wants to be believed.
+pub(crate) fn forge(path: &Path, change: impl FnOnce(&mut Value)) {
+    let file = path.join("manifest.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("checksum");
+    change(&mut json);
+    let text = serde_json::to_string_pretty(&json).unwrap();
+    let text = text.strip_suffix("\n}").unwrap_or(&text);
+    let sum: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    std::fs::write(file, format!("{text},\n  \"checksum\": \"sha256:{sum}\"\n}}\n")).unwrap();
 }
 
 pub(crate) fn writer(dir: &Path) -> ImageWriter {

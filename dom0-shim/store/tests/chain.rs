@@ -1,0 +1,493 @@
+//! Incremental images: what is read through a chain, what may be on what, and merging.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use common::{
+    Random, child, child_of, extents, forge, image, memory_dir, meta, names, page, pages, record, soft_page,
+    state, verify, writer, writer_of,
+};
+use serde_json::{Value, json};
+use store::{
+    Damage, Error, ExportOptions, Extent, Extents, Image, ImageWriter, MAX_CHAIN, Meta, PAGE_SIZE, Page,
+    PageState, Rest, children, diff, export_xl, list, merge, page_checksum, remove,
+};
+
+/// What an image should be.
+type Model = Vec<Page>;
+
+/// Puts a page in one of the ways that there are.
+fn put(w: &mut ImageWriter, slot: u64, page: &Page, how: u64) {
+    let sum = page_checksum(page);
+    let is_zero = page == &[0; PAGE_SIZE];
+    match how {
+        0 if is_zero => w.put_zero(slot).unwrap(),
+        1 => {
+            let offset = w.offset(slot).unwrap();
+            w.memory_fd().write_all_at(page, offset).unwrap();
+            w.put_data_at(slot, sum).unwrap();
+        }
+        2 => w.put_lz4(slot, &common::record(&soft(page)), page_checksum(&soft(page))).unwrap(),
+        3 => {
+            let record = record(&soft(page));
+            // The room has something before and behind it that nobody will ask for.
+            let offset = w.append(record.len() + 20).unwrap() + 7;
+            w.memory_fd().write_all_at(&record, offset).unwrap();
+            w.put_lz4_at(slot, offset, record.len(), page_checksum(&soft(page))).unwrap();
+        }
+        _ => w.put_page(slot, page, sum).unwrap(),
+    }
+}
+
+/// The page itself if LZ4 makes it shorter, else one that it does.
+fn soft(page: &Page) -> Page {
+    match page[..8] == page[256..264] || page == &[0; PAGE_SIZE] {
+        true => *page,
+        false => soft_page(u64::from(page[9]) + 1),
+    }
+}
+
+/// What [`put`] has put.
+fn put_page(page: &Page, how: u64) -> Page {
+    if matches!(how, 2 | 3) { soft(page) } else { *page }
+}
+
+fn random_page(random: &mut Random) -> Page {
+    // Few enough that a page often comes back to what it was in a parent.
+    match random.below(3) {
+        0 => page(0),
+        1 => page(1 + random.below(3)),
+        _ => soft_page(1 + random.below(3)),
+    }
+}
+
+fn assert_is(path: &Path, model: &Model, seed: u64) {
+    let image = Image::open(path).unwrap();
+    image.verify(&mut |_, _| {}).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    assert!(&pages(&image) == model, "seed {seed}: {}", path.display());
+}
+
+/// Images on each other in a random tree, with random merges and removals: each is what it should be
+/// at any time.
+fn random_chains(seed: u64) {
+    let dir = memory_dir();
+    let mut random = Random(seed + 1);
+    let frames = Extents::new([(0, 3), (0xfeffc, 4)].map(Extent::from)).unwrap();
+    let slots = frames.pages();
+    let mut there: Vec<(PathBuf, Model)> = Vec::new();
+    for _ in 0..6 {
+        let parent = match random.below(6) {
+            0 => None,
+            _ => there.get(random.below(there.len().max(1) as u64) as usize),
+        };
+        let rest = if random.below(2) == 0 { Rest::Required } else { Rest::AsInParent };
+        let (mut w, mut model) = match parent {
+            None => (writer_of(dir.path(), frames.clone()), vec![page(0); slots as usize]),
+            Some((path, model)) => (child_of(path, rest), model.clone()),
+        };
+        w.compress(random.below(2) == 0);
+        w.set_state(state());
+        let must = parent.is_none() || rest == Rest::Required;
+        for slot in (0..slots).filter(|_| must) {
+            put(&mut w, slot, &model[slot as usize], 4);
+        }
+        for _ in 0..random.below(12) {
+            let (slot, page, how) = (random.below(slots), random_page(&mut random), random.below(6));
+            put(&mut w, slot, &page, how);
+            model[slot as usize] = put_page(&page, how);
+        }
+        let mut now = [1; PAGE_SIZE];
+        for slot in 0..slots {
+            w.read(slot, &mut now).unwrap();
+            assert!(now == model[slot as usize], "seed {seed}: slot {slot} while it is written");
+        }
+        let path = w.commit(Value::Null).unwrap().path().to_path_buf();
+        there.push((path, model));
+
+        let at = random.below(there.len() as u64) as usize;
+        match random.below(4) {
+            0 => drop(merge(&there[at].0, &mut |_, _| {}).unwrap()),
+            1 => match remove(&there[at].0) {
+                Ok(()) => drop(there.remove(at)),
+                Err(e) => assert!(matches!(e, Error::HasChildren { .. }), "seed {seed}: {e}"),
+            },
+            _ => {}
+        }
+    }
+    for (path, model) in &there {
+        assert_is(path, model, seed);
+    }
+    assert_eq!(names(dir.path()).len(), there.len(), "seed {seed}");
+}
+
+#[test]
+fn a_thousand_random_chains_are_what_they_should_be() {
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            scope.spawn(move || (part * 250..part * 250 + 250).for_each(random_chains));
+        }
+    });
+}
+
+#[test]
+fn a_child_has_only_what_differs_and_reads_as_a_whole() {
+    let dir = memory_dir();
+    let parent = image(dir.path()).path().to_path_buf();
+    let path = child(&parent, 500);
+    let image = Image::open(&path).unwrap();
+    let m = image.manifest();
+    let stored = m.stored.unwrap();
+    assert_eq!((stored.raw, stored.parent, stored.zero, stored.octets), (1, 39, 0, 4096));
+    assert_eq!((m.pages, m.zero_pages, image.depth()), (40, 14, 2));
+    assert_eq!(m.parent.as_ref().unwrap().image, "web@20261121T202439Z");
+    assert_eq!(image.parents().next().unwrap().id, "web@20261121T202439Z");
+    let found = pages(&image);
+    assert!(found[1] == page(500) && found[2] == page(2) && found[3] == page(0));
+    let verified = image.verify(&mut |_, _| {}).unwrap();
+    assert_eq!((verified.pages, verified.zero_pages, verified.images), (40, 14, 2));
+    assert_eq!((verified.data_pages, verified.parent_pages), (26, 25));
+}
+
+#[test]
+fn one_percent_of_changes_takes_less_than_one_and_a_fifth_percent_of_memory() {
+    let dir = memory_dir();
+    let frames = Extents::new([(0, 16_384), (0xfeff8, 8)].map(Extent::from)).unwrap();
+    let mut w = writer_of(dir.path(), frames);
+    for slot in 0..w.extents().pages() {
+        let page = page(slot % 1000 + 1);
+        w.put_page(slot, &page, page_checksum(&page)).unwrap();
+    }
+    w.set_state(state());
+    let parent = w.commit(Value::Null).unwrap().path().to_path_buf();
+    let mut w = child_of(&parent, Rest::AsInParent);
+    let mut random = Random(7);
+    for _ in 0..164 {
+        let page = page(2000 + random.below(1000));
+        w.put_page(random.below(16_384), &page, page_checksum(&page)).unwrap();
+    }
+    let image = w.commit(Value::Null).unwrap();
+    let limit = 16_384 * 4096 * 12 / 1000;
+    assert!(image.disk_octets() <= limit, "{} of {limit}", image.disk_octets());
+}
+
+#[test]
+fn what_is_as_in_the_parent_is_not_stored_however_it_is_put() {
+    let dir = memory_dir();
+    let parent = image(dir.path()).path().to_path_buf();
+    let mut w = child_of(&parent, Rest::Required);
+    for slot in 0..40 {
+        let seed = if slot % 3 == 0 { 0 } else { slot };
+        let page = page(seed);
+        // First something else, in all forms: what was is void.
+        let other = soft_page(slot + 1);
+        w.compress(slot % 2 == 0);
+        w.put_page(slot, &other, page_checksum(&other)).unwrap();
+        assert!(!w.may_be_as_in_parent(slot, page_checksum(&other)));
+        match seed {
+            0 => w.put_zero(slot).unwrap(),
+            _ => {
+                assert!(w.may_be_as_in_parent(slot, page_checksum(&page)));
+                w.put_page(slot, &page, page_checksum(&page)).unwrap();
+            }
+        }
+    }
+    assert_eq!((w.stored().parent, w.stored().octets), (40, 0));
+    let image = w.commit(Value::Null).unwrap();
+    let memory = fs::metadata(image.path().join("memory")).unwrap();
+    assert_eq!((memory.len(), memory.blocks()), (40 * 4096, 0));
+    assert_eq!(fs::metadata(image.path().join("pages")).unwrap().len(), 0);
+    assert!(pages(&image) == pages(&Image::open(&parent).unwrap()));
+    assert_eq!(image.manifest().contents(), Image::open(&parent).unwrap().manifest().contents());
+}
+
+#[test]
+fn pages_of_one_checksum_are_compared_octet_for_octet() {
+    let dir = memory_dir();
+    let parent = image(dir.path()).path().to_path_buf();
+    let mut w = child_of(&parent, Rest::AsInParent);
+    // As if it had the checksum of the parent's page.
+    let sum = page_checksum(&page(4));
+    let other = soft_page(9);
+    assert!(w.may_be_as_in_parent(4, sum));
+    w.put_page(4, &other, sum).unwrap();
+    w.put_lz4(5, &record(&other), page_checksum(&page(5))).unwrap();
+    assert_eq!((w.stored().raw, w.stored().lz4, w.stored().parent), (1, 1, 38));
+}
+
+#[test]
+fn with_required_pages_an_unput_one_is_missing() {
+    let dir = memory_dir();
+    let parent = image(dir.path()).path().to_path_buf();
+    let mut w = child_of(&parent, Rest::Required);
+    for slot in (0..40).filter(|s| *s != 17) {
+        w.put_zero(slot).unwrap();
+    }
+    assert!(matches!(w.commit(Value::Null), Err(Error::Incomplete { absent: 1, slot: 17, .. })));
+}
+
+#[test]
+fn a_resized_guest_a_foreign_directory_and_too_long_a_chain_are_refused() {
+    let dir = memory_dir();
+    let parent = image(dir.path());
+    let path = parent.path().to_path_buf();
+    let on = |dir: &Path, extents, parent| {
+        let id = "web@20261121T202439Z-9".parse().unwrap();
+        ImageWriter::create_on(dir, id, Meta { extents, ..meta() }, parent, Rest::AsInParent)
+    };
+    let smaller = Extents::new([(0, 16), (0xfeff8, 8)].map(Extent::from)).unwrap();
+    let e = on(dir.path(), smaller, parent).unwrap_err();
+    assert!(matches!(e, Error::UnfitParent { .. }), "{e}");
+    assert!(e.to_string().contains("resized") && e.to_string().contains("full snapshot"), "{e}");
+    let elsewhere = memory_dir();
+    let e = on(elsewhere.path(), extents(), Image::open(&path).unwrap()).unwrap_err();
+    assert!(e.to_string().contains("another directory"), "{e}");
+    assert_eq!((names(dir.path()).len(), names(elsewhere.path()).len()), (1, 0));
+
+    let mut last = path.clone();
+    for n in 1..MAX_CHAIN {
+        last = child(&last, n as u64);
+    }
+    let image = Image::open(&last).unwrap();
+    assert_eq!(image.depth(), MAX_CHAIN);
+    assert_eq!(image.verify(&mut |_, _| {}).unwrap().images, MAX_CHAIN as u64);
+    assert!(pages(&image)[1] == page(255) && pages(&image)[2] == page(2));
+    let e = on(dir.path(), extents(), image).unwrap_err();
+    let name = last.file_name().unwrap().to_str().unwrap();
+    assert!(matches!(e, Error::ChainTooLong { .. }));
+    assert!(e.to_string().contains(&format!("luthier merge {name}")), "{e}");
+    // One that came from elsewhere, or builds on itself, does not hang or overflow anything.
+    let contents = Image::open(&path).unwrap().manifest().contents().unwrap().to_owned();
+    let own = child(&path, 1);
+    let id = own.file_name().unwrap().to_str().unwrap();
+    let contents_of_child = Image::open(&own).unwrap().manifest().contents().unwrap().to_owned();
+    forge(&own, |m| m["parent"] = json!({ "image": id, "contents": contents_of_child }));
+    assert!(matches!(Image::open(&own), Err(Error::ChainTooLong { .. })));
+    assert!(list(dir.path()).unwrap().iter().any(|l| l.id.as_str() == id && l.manifest.is_err()));
+    forge(&own, |m| m["parent"] = json!({ "image": "web@20261121T202439Z", "contents": contents }));
+    verify(&own).unwrap();
+    for bad in ["../x@20261121T202439Z", "web", "/etc", ""] {
+        forge(&own, |m| m["parent"] = json!({ "image": bad, "contents": contents }));
+        assert!(matches!(Image::open(&own), Err(Error::Malformed { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn a_missing_a_replaced_and_a_broken_parent_are_named() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let second = child(&first, 500);
+    let third = child(&second, 600);
+    let away = dir.path().join("away");
+    fs::rename(&first, &away).unwrap();
+    for path in [&second, &third] {
+        let e = Image::open(path).unwrap_err();
+        assert!(matches!(&e, Error::MissingParent { parent, .. } if parent == "web@20261121T202439Z"), "{e}");
+    }
+    let unusable = |n: usize| list(dir.path()).unwrap()[n].manifest.as_ref().err().map(|e| e.to_string());
+    assert!(unusable(0).unwrap().contains("web@20261121T202439Z, which is not there"));
+    assert!(unusable(1).is_some());
+    // Another image of the same guest, of the same name.
+    let mut other = writer(dir.path());
+    common::fill(&mut other, 7);
+    drop(other.commit(Value::Null).unwrap());
+    let e = Image::open(&third).unwrap_err();
+    assert!(matches!(&e, Error::ParentChanged { parent, .. } if parent == "web@20261121T202439Z"), "{e}");
+    assert!(unusable(1).unwrap().contains("another web@20261121T202439Z"));
+    // One that was made anew and has the same pages is as good.
+    fs::remove_dir_all(&first).unwrap();
+    drop(image(dir.path()));
+    verify(&third).unwrap();
+    fs::remove_file(first.join("pages")).unwrap();
+    let e = Image::open(&third).unwrap_err();
+    assert!(matches!(&e, Error::BadParent { parent, .. } if parent == "web@20261121T202439Z"), "{e}");
+    assert!(e.to_string().contains("`pages` is missing"), "{e}");
+    assert!(unusable(0).unwrap().contains("`pages` is missing"));
+    assert_eq!(list(dir.path()).unwrap().len(), 3);
+    let e = merge(&third, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(e, Error::BadParent { .. }));
+}
+
+#[test]
+fn an_image_on_which_others_build_is_not_removed() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let second = child(&first, 500);
+    let third = child(&first, 600);
+    let e = remove(&first).unwrap_err();
+    assert!(matches!(&e, Error::HasChildren { children, .. } if children.len() == 2), "{e}");
+    for part in [
+        "web@20261121T202439Z-2 and web@20261121T202439Z-3 build on it",
+        "`luthier merge web@20261121T202439Z-3`",
+    ] {
+        assert!(e.to_string().contains(part), "{e}");
+    }
+    remove(&second).unwrap();
+    assert_eq!(children(dir.path(), "web@20261121T202439Z").unwrap().len(), 1);
+    assert!(remove(&first).unwrap_err().to_string().contains("web@20261121T202439Z-3 builds on it"));
+    merge(&third, &mut |_, _| {}).unwrap();
+    remove(&first).unwrap();
+    verify(&third).unwrap();
+    assert_eq!(names(dir.path()), ["web@20261121T202439Z-3"]);
+}
+
+#[test]
+fn a_whole_chain_is_locked_while_it_is_read_or_built_on() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let second = child(&first, 500);
+    let in_use = || {
+        for path in [&first, &second] {
+            assert!(matches!(remove(path), Err(Error::InUse { .. })));
+            assert!(matches!(merge(path, &mut |_, _| {}), Err(Error::InUse { .. })));
+        }
+    };
+    let open = Image::open(&second).unwrap();
+    let writer = child_of(&second, Rest::AsInParent);
+    in_use();
+    drop(open);
+    in_use();
+    let third = writer.commit(Value::Null).unwrap();
+    in_use();
+    drop(third);
+    merge(&second, &mut |_, _| {}).unwrap();
+    assert!(matches!(remove(&second), Err(Error::HasChildren { .. })));
+}
+
+#[test]
+fn a_merged_image_stands_alone_and_what_builds_on_it_does_not_notice() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let mut w = child_of(&first, Rest::AsInParent);
+    let soft = soft_page(3);
+    w.put_lz4(2, &record(&soft), page_checksum(&soft)).unwrap();
+    w.put_zero(4).unwrap();
+    let second = w.commit(json!({ "rounds": 3 })).unwrap().path().to_path_buf();
+    let third = child(&second, 600);
+    let before = Image::open(&second).unwrap();
+    let (told, model, above) =
+        (before.manifest().clone(), pages(&before), pages(&Image::open(&third).unwrap()));
+    drop(before);
+
+    let mut last = (0, 0);
+    let merged = merge(&second, &mut |done, all| last = (done, all)).unwrap();
+    assert_eq!((merged.parents, merged.image.depth(), last), (1, 1, (40, 40)));
+    let now = merged.image.manifest();
+    assert_eq!(
+        (&now.id, &now.created, &now.report, &now.policy),
+        (&told.id, &told.created, &told.report, &told.policy)
+    );
+    assert_eq!((now.contents(), now.zero_pages), (told.contents(), told.zero_pages));
+    let stored = now.stored.unwrap();
+    // The record stays one.
+    assert_eq!((stored.lz4, stored.raw, stored.parent), (1, 24, 0));
+    assert!(pages(&merged.image) == model);
+    assert_eq!(merged.image.state().unwrap(), state());
+    drop(merged);
+    remove(&first).unwrap();
+    assert_is(&second, &model, 0);
+    assert_is(&third, &above, 0);
+    assert_eq!(Image::open(&third).unwrap().depth(), 2);
+    // A second time there is nothing to do.
+    assert_eq!(merge(&second, &mut |_, _| {}).unwrap().parents, 0);
+    assert_eq!(names(dir.path()).len(), 2);
+}
+
+#[test]
+fn damage_in_a_parent_is_named_with_the_parent_and_is_not_merged() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let second = child(&first, 500);
+    let third = child(&second, 600);
+    let damage = |slot: u64| Damage::Parent {
+        image: "web@20261121T202439Z".into(),
+        damage: Box::new(Damage::Page { pfn: slot, slot }),
+    };
+    let memory = first.join("memory");
+    common::with_flip(&memory, 4 * PAGE_SIZE * 8 + 5, || {
+        for path in [&second, &third] {
+            match verify(path) {
+                Err(e @ Error::Damaged { .. }) => {
+                    let text = "page 0x4 (slot 4) does not match its checksum in web@20261121T202439Z";
+                    assert!(e.to_string().contains(text), "{e}");
+                    assert!(matches!(e, Error::Damaged { first, total: 1, .. } if first == [damage(4)]));
+                }
+                other => panic!("{other:?}"),
+            }
+            let mut out = [0; PAGE_SIZE];
+            let slots = Image::open(path).unwrap();
+            let e = slots.slots().unwrap().read(4, &mut out).unwrap_err();
+            assert!(matches!(e, Error::Damaged { first, .. } if first == [damage(4)]));
+            let e = export_xl(&slots, std::io::sink(), ExportOptions::default()).unwrap_err();
+            assert!(matches!(e, Error::Damaged { first, .. } if first == [damage(4)]));
+            drop(slots);
+            assert!(matches!(merge(path, &mut |_, _| {}), Err(Error::Damaged { .. })));
+        }
+        assert_eq!(names(dir.path()).len(), 3);
+        // A child that gets the page again gets one of its own, which is sound.
+        let mut w = child_of(&third, Rest::AsInParent);
+        w.put_page(4, &page(4), page_checksum(&page(4))).unwrap();
+        assert_eq!(w.stored().raw, 1);
+        w.commit(Value::Null).unwrap().verify(&mut |_, _| {}).unwrap();
+    });
+    // What a child has itself, it does not need from its parent.
+    common::with_flip(&memory, PAGE_SIZE * 8 + 5, || {
+        verify(&second).unwrap();
+        verify(&third).unwrap();
+        assert!(verify(&first).is_err());
+    });
+}
+
+#[test]
+fn streams_and_comparisons_go_through_the_chain() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    let second = child(&child(&first, 500), 600);
+    let image = Image::open(&second).unwrap();
+    let mut stream = Vec::new();
+    export_xl(&image, &mut stream, ExportOptions::default()).unwrap();
+    assert!(diff(&image, &stream[..]).unwrap().is_same());
+    let imported = store::import_xl(dir.path(), std::io::Cursor::new(&stream), Default::default()).unwrap();
+    assert!(pages(&imported) == pages(&image));
+    assert_eq!(imported.manifest().contents(), image.manifest().contents());
+    assert_eq!(diff(&Image::open(&first).unwrap(), &stream[..]).unwrap().differing.first, [1]);
+}
+
+#[test]
+fn a_list_opens_each_image_once_and_shows_parents() {
+    let dir = memory_dir();
+    let first = image(dir.path()).path().to_path_buf();
+    child(&first, 500);
+    let found = list(dir.path()).unwrap();
+    let parents: Vec<Option<String>> =
+        found.iter().map(|l| l.manifest.as_ref().unwrap().parent.clone().map(|p| p.image)).collect();
+    assert_eq!(parents, [None, Some("web@20261121T202439Z".to_owned())]);
+    assert!(found[0].disk_octets > 26 * 4096 && found[1].disk_octets < 26 * 4096);
+    assert!(found[1].disk_octets >= 4096);
+}
+
+#[test]
+fn a_writer_reads_back_what_it_has() {
+    let dir = memory_dir();
+    let parent = image(dir.path()).path().to_path_buf();
+    let mut w = child_of(&parent, Rest::AsInParent);
+    let mut out = [9; PAGE_SIZE];
+    assert_eq!(w.read(4, &mut out).unwrap(), PageState::Parent);
+    assert!(out == page(4));
+    w.put_zero(4).unwrap();
+    assert_eq!(w.read(4, &mut out).unwrap(), PageState::Zero);
+    assert!(out == page(0));
+    let soft = soft_page(2);
+    w.put_lz4(4, &record(&soft), page_checksum(&soft)).unwrap();
+    assert!(matches!(w.read(4, &mut out).unwrap(), PageState::Lz4 { .. }));
+    assert!(out == soft);
+    w.put_page(4, &page(77), 1).unwrap();
+    assert!(matches!(w.read(4, &mut out), Err(Error::Damaged { .. })));
+    assert!(matches!(w.read(40, &mut out), Err(Error::NoSuchSlot { .. })));
+    let mut w = child_of(&parent, Rest::Required);
+    assert_eq!(w.read(4, &mut out).unwrap(), PageState::Absent);
+    assert!(out == page(0));
+    w.put_zero(4).unwrap();
+}
