@@ -10,6 +10,7 @@ mod chain;
 mod command;
 mod cpu;
 mod dirty;
+mod edit;
 mod gap;
 mod load;
 mod memory;

@@ -13,10 +13,10 @@ pub(crate) const PAGES_PER_MIB: u64 = 256;
 struct Page([u64; WORDS]);
 
 /// SplitMix64: cheap, and its output does not compress.
-struct Generator(u64);
+pub(crate) struct Generator(u64);
 
 impl Generator {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Generator {
         z ^ (z >> 31)
     }
 
-    fn of_page(index: u64, generation: u64) -> Self {
+    pub(crate) fn of_page(index: u64, generation: u64) -> Self {
         let mut mixed = Self(index);
         let seed = mixed.next() ^ generation.rotate_left(32);
         Self(seed)

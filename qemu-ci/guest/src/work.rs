@@ -33,6 +33,7 @@ pub(crate) fn run(settings: &Settings) -> ! {
     crate::dirty::start(settings.dirty_mib, settings.dirty_rate);
     let chain = settings.clone();
     thread::spawn(move || advance_chain(&chain));
+    crate::edit::start(settings.edit_mib, settings.edit_rate);
     settings.load.as_deref().into_iter().for_each(crate::load::start);
     start_memory(settings, vcpus.min(MAX_THREADS - 1));
     loop {
