@@ -35,7 +35,8 @@ build_project() {
     build_deaf || die "the deaf guest does not build"
     build_static -p guest || not_built "the lab's guest"
     [ "$bare" = no ] || return 0
-    build_static -p dom0-shim -p privcmd --bins --example grants --example measure --example meddle || not_built dom0-shim
+    build_static -p dom0-shim -p privcmd --bins --example grants --example meddle || not_built dom0-shim
+    build_static -p measure || not_built "the tools for measuring"
     # Emulation is slow at vector code: plain code seals four times as fast there.
     RUSTFLAGS='--cfg chacha20_backend="soft" --cfg poly1305_backend="soft"' \
         quiet_cargo build --profile kernel --features kernel -p stubdom --bin stubdom ||
@@ -78,7 +79,8 @@ stage_overlay() {
         install_if_there "$built/luthierd" "$stage/usr/sbin/luthierd"
         install_if_there "$built/luthier" "$stage/usr/sbin/luthier"
         install_if_there "$built/examples/grants" "$stage/usr/bin/grants"
-        install_if_there "$built/examples/measure" "$stage/usr/bin/measure"
+        install_if_there "$built/measure" "$stage/usr/bin/measure"
+        install_if_there "$built/foreign-read" "$stage/usr/bin/foreign-read"
         install_if_there "$built/examples/meddle" "$stage/usr/bin/meddle"
         install_if_there "$TARGET_DIR/kernel/stubdom" "$stage/usr/lib/luthier/stubdom"
         install -D -m 644 "$REPO/boot/host/stub.cfg" "$stage/etc/luthier/stub.cfg"
