@@ -32,7 +32,7 @@ fn edit(mib: u64, rate: u64) -> ! {
     for line in text.chunks_exact_mut(LINE) {
         // Three lines in four are of the common ones.
         let seed = random.next();
-        write_line(line, if seed % 4 == 0 { seed } else { seed % COMMON });
+        write_line(line, if seed.is_multiple_of(4) { seed } else { seed % COMMON });
     }
     println!("text written");
     loop {
