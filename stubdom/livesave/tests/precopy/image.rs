@@ -1,45 +1,59 @@
 //! The image is the guest at the cut: T1, T2, LS8, and the pool.
 
-use livesave::{AnyPolicy, Config, Outcome};
+use livesave::{AnyPolicy, CleanUp, Config, Outcome, Policy};
 
-use crate::model::{Asked, Mutant, Scenario, live_save, pool_fit, stubborn_live_save, xen_save};
+use crate::model::{Asked, Mutant, Run, Scenario, downtime, live_save, policies};
 
-fn assert_image_is_the_guest_at_the_cut(seeds: std::ops::Range<u64>, policy: AnyPolicy) {
-    for seed in seeds {
-        let scenario = Scenario::random(seed, policy);
-        let run = scenario.run();
-        assert_eq!(run.outcome, Outcome::Commit, "{scenario:?}");
-        assert_eq!(run.difference(), None, "{scenario:?}");
-        assert!(run.guest.running && !run.guest.log_dirty && run.pool == 0, "{scenario:?}");
-        assert_eq!(run.pool_overrun, 0, "{scenario:?}");
+fn assert_image_is_the_guest_at_the_cut(scenario: &Scenario) -> Run {
+    let run = scenario.run();
+    assert_eq!(run.outcome, Outcome::Commit, "{scenario:?}");
+    assert_eq!(run.difference(), None, "{scenario:?}");
+    assert!(run.guest.is_as_before() && run.pool == 0, "{scenario:?}");
+    assert_eq!(run.pool_overrun, 0, "{scenario:?}");
+    run
+}
+
+#[test]
+fn t1_each_policy_1000_seeds() {
+    for policy in policies() {
+        for seed in 0..1000 {
+            assert_image_is_the_guest_at_the_cut(&Scenario::random(seed, policy));
+        }
     }
 }
 
 #[test]
-fn t1_live_save_1000_seeds() {
-    assert_image_is_the_guest_at_the_cut(0..1000, live_save());
+fn t1_each_policy_with_skipping_deferring_throttling_and_preparing_1000_seeds() {
+    let (mut skipped, mut deferred, mut slowed, mut prepared) = (0, 0, 0, 0);
+    for policy in policies() {
+        for seed in 0..1000 {
+            let scenario = Scenario::with_extras(seed, policy);
+            let run = assert_image_is_the_guest_at_the_cut(&scenario);
+            let report = run.report();
+            skipped += u32::from(report.skipped > 0);
+            deferred += u32::from(report.deferred > 0);
+            slowed += u32::from(report.throttle_steps > 0);
+            prepared += u32::from(run.prepared_read > 0);
+            assert!(run.prepared <= scenario.config.prepare);
+            assert!(report.throttle_steps == 0 || policy.target_us().is_some());
+            assert_eq!(report.unthrottle == CleanUp::Done, report.throttle_steps > 0);
+        }
+    }
+    let seen = [skipped, deferred, slowed, prepared];
+    assert!(seen.iter().all(|&runs| runs > 100), "each has to come up: {seen:?}");
 }
 
-#[test]
-fn t1_xen_save_1000_seeds() {
-    assert_image_is_the_guest_at_the_cut(0..1000, xen_save());
-}
-
-#[test]
-fn t1_pool_fit_1000_seeds() {
-    assert_image_is_the_guest_at_the_cut(0..1000, pool_fit());
-}
-
-#[test]
-fn t1_with_many_rounds_1000_seeds() {
-    assert_image_is_the_guest_at_the_cut(0..1000, stubborn_live_save());
+fn with_prepare(seed: u64, policy: AnyPolicy) -> Scenario {
+    let mut scenario = Scenario::random(seed, policy);
+    scenario.config.prepare = 50;
+    scenario
 }
 
 /// How many of 200 seeds give a wrong image with the mutant.
 fn caught(mutant: Mutant, policy: AnyPolicy) -> usize {
     (0..200)
         .filter(|&seed| {
-            let mut driver = Scenario::random(seed, policy).driver();
+            let mut driver = with_prepare(seed, policy).driver();
             driver.mutant = mutant;
             driver.run().difference().is_some()
         })
@@ -50,6 +64,19 @@ fn caught(mutant: Mutant, policy: AnyPolicy) -> usize {
 fn t2_a_peek_that_clears_is_caught() {
     assert_eq!(caught(Mutant::None, live_save()), 0);
     let caught = caught(Mutant::PeekClears, live_save());
+    assert!(caught > 40, "{caught}");
+}
+
+#[test]
+fn t2_it_is_caught_in_the_first_round_too() {
+    assert_eq!(caught(Mutant::None, downtime(30)), 0);
+    let caught = caught(Mutant::PeekClears, downtime(30));
+    assert!(caught > 20, "{caught}");
+}
+
+#[test]
+fn prepared_pages_that_are_read_before_the_guest_stands_still_are_caught() {
+    let caught = caught(Mutant::PreparedStale, live_save());
     assert!(caught > 40, "{caught}");
 }
 
@@ -68,7 +95,7 @@ fn a_guest_that_runs_on_while_the_last_bitmap_is_fetched_is_caught() {
 #[test]
 fn pages_skipped_in_a_live_round_come_back_with_the_next_clean() {
     for seed in 0..100 {
-        let run = Scenario::random(seed, stubborn_live_save()).run();
+        let run = Scenario::random(seed, crate::model::stubborn_live_save()).run();
         for &(round, slot) in &run.skipped {
             let next = &run.dirty[round as usize - 1];
             assert!(next[slot as usize / 8] >> (slot % 8) & 1 == 1, "seed {seed} round {round} slot {slot}");

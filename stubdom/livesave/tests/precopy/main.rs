@@ -6,7 +6,7 @@
 mod answers;
 mod faults;
 mod image;
+mod incremental;
 mod model;
 mod paper;
 mod shape;
-mod table;

@@ -1,8 +1,10 @@
-//! Does what the engine asks, in virtual time, and can be told to fail.
+//! Runs the engine in virtual time, and can be told to fail.
 
-use livesave::{Action, AnyPolicy, Event, How, Outcome, Policy, Precopy, ReadDone, Report, Round};
+use std::collections::HashMap;
 
-use super::{Guest, Scenario};
+use livesave::{AnyPolicy, Event, Outcome, Precopy, ReadDone};
+
+use super::{Asked, Fault, Guest, Mutant, Run, Scenario, ask};
 
 /// What things cost.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +13,8 @@ pub struct Speed {
     pub pages_per_second: f64,
     /// Pages copied to the pool a second.
     pub pool_pages_per_second: f64,
+    /// The same for prepared pages.
+    pub prepared_pages_per_second: f64,
     /// Fetching the dirty bitmap.
     pub scan_us: u64,
     /// Any other verb.
@@ -20,142 +24,23 @@ pub struct Speed {
 impl Default for Speed {
     /// 117 MB/s to the sink, 1.2 GB/s to the pool, as in the design notes' reference table.
     fn default() -> Self {
-        Self { pages_per_second: 28_646.0, pool_pages_per_second: 300_000.0, scan_us: 20_000, verb_us: 200 }
+        Self {
+            pages_per_second: 28_646.0,
+            pool_pages_per_second: 300_000.0,
+            prepared_pages_per_second: 600_000.0,
+            scan_us: 20_000,
+            verb_us: 200,
+        }
     }
 }
-
-/// A way in which the model is wrong on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
-    None,
-    /// PEEK clears the bitmap, as a literal reading of the paper has it.
-    PeekClears,
-    /// The last CLEAN returns nothing.
-    LastCleanEmpty,
-    /// The last CLEAN comes before the guest stands still.
-    SuspendsLate,
-}
-
-/// What goes wrong at an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Not done, and said so.
-    Refused,
-    /// Not done, outcome unknown.
-    FailedBefore,
-    /// Done, outcome unknown.
-    FailedAfter,
-    /// The operator cancels in place of an answer; not done.
-    CancelledBefore,
-    /// The operator cancels in place of an answer; done.
-    CancelledAfter,
-    /// Done and answered, then cancelled.
-    CancelledBetween,
-    /// Done, but the answer is to some other question.
-    WrongAnswer,
-    /// Done, never answered.
-    NoAnswer,
-    /// Done and answered twice.
-    TwoAnswers,
-}
-
-impl Fault {
-    pub const ALL: [Fault; 9] = [
-        Fault::Refused,
-        Fault::FailedBefore,
-        Fault::FailedAfter,
-        Fault::CancelledBefore,
-        Fault::CancelledAfter,
-        Fault::CancelledBetween,
-        Fault::WrongAnswer,
-        Fault::NoAnswer,
-        Fault::TwoAnswers,
-    ];
-}
-
-/// An action, without what it borrows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    LogDirty(bool),
-    Clean { last: bool },
-    Read { pages: u32, how: How },
-    Throttle(u8),
-    Prepare { pages: u32 },
-    Suspend,
-    State,
-    Resume,
-    WriteOut,
-}
-
-/// The engine's next action, or how it ended.
-pub fn ask<P: Policy>(engine: &mut Precopy<P>, now_us: u64) -> Result<Asked, Outcome> {
-    Ok(match engine.next(now_us) {
-        Action::LogDirty(on) => Asked::LogDirty(on),
-        Action::Clean { last } => Asked::Clean { last },
-        Action::Read { batch, how } => Asked::Read { pages: batch.len() as u32, how },
-        Action::Throttle(percent) => Asked::Throttle(percent),
-        Action::Prepare { slots } => Asked::Prepare { pages: slots.len() as u32 },
-        Action::Suspend => Asked::Suspend,
-        Action::State => Asked::State,
-        Action::Resume => Asked::Resume,
-        Action::WriteOut => Asked::WriteOut,
-        Action::Finish(outcome) => return Err(outcome),
-    })
-}
-
-/// What a run left behind.
-#[derive(Debug)]
-pub struct Run {
-    pub outcome: Outcome,
-    pub trace: Vec<Asked>,
-    pub engine: Precopy<AnyPolicy>,
-    pub guest: Guest,
-    /// Memory when the state was recorded.
-    pub cut: Option<Guest>,
-    pub image: Vec<Option<u64>>,
-    /// When the guest was seen to stand still and run again.
-    pub suspended_us: u64,
-    /// Kept pages not written out.
-    pub pool: usize,
-    /// What each CLEAN returned.
-    pub dirty: Vec<Vec<u8>>,
-    /// Slots sent or found zero, and skipped, each with the round's number.
-    pub copied: Vec<(u32, u32)>,
-    pub skipped: Vec<(u32, u32)>,
-    /// Pages that were copied to the pool without room for them. Must be 0.
-    pub pool_overrun: u64,
-}
-
-impl Run {
-    /// The first slot in which the image is not the guest at the cut.
-    pub fn difference(&self) -> Option<u32> {
-        let cut = self.cut.as_ref().expect("no cut");
-        (0..self.image.len() as u32).find(|&slot| {
-            !cut.is_absent(slot) && self.image[slot as usize] != Some(cut.memory[slot as usize])
-        })
-    }
-
-    pub fn report(&self) -> Report<'_> {
-        self.engine.report()
-    }
-
-    pub fn rounds(&self) -> &[Round] {
-        self.report().rounds
-    }
-}
-
-/// Page contents that were read while the guest wrote to them.
-const TORN: u64 = u64::MAX - 1;
 
 /// Looks at the engine after each event.
 type Watch = dyn FnMut(&Precopy<AnyPolicy>);
 
 pub struct Driver {
-    engine: Precopy<AnyPolicy>,
+    pub(super) engine: Precopy<AnyPolicy>,
     pub guest: Guest,
-    speed: Speed,
-    chunk: usize,
-    pool_pages: u32,
+    pub(super) scenario: Scenario,
     pub mutant: Mutant,
     /// The action (counted from 0) at which something goes wrong.
     pub fault: Option<(usize, Fault)>,
@@ -165,23 +50,27 @@ pub struct Driver {
     pub log_dirty_taken: bool,
     /// Called with the engine after each event.
     pub watch: Box<Watch>,
-    now: f64,
-    image: Vec<Option<u64>>,
-    pool: Vec<(u32, u64)>,
-    cut: Option<Guest>,
+    pub(super) now: f64,
+    pub(super) image: Vec<Option<u64>>,
+    pub(super) pool: Vec<(u32, u64)>,
+    /// Prepared slots, with what was in them then.
+    pub(super) prepared: HashMap<u32, u64>,
+    pub(super) prepared_read: u32,
+    pub(super) cut: Option<Guest>,
     trace: Vec<Asked>,
-    dirty: Vec<Vec<u8>>,
-    copied: Vec<(u32, u32)>,
-    skipped: Vec<(u32, u32)>,
-    suspended_at: f64,
-    suspended_us: u64,
-    pool_overrun: u64,
+    pub(super) dirty: Vec<Vec<u8>>,
+    pub(super) copied: Vec<(u32, u32)>,
+    pub(super) skipped: Vec<(u32, u32)>,
+    pub(super) suspended_at: f64,
+    pub(super) suspended_us: u64,
+    pub(super) pool_overrun: u64,
 }
 
 /// The answer, with what it would borrow.
-enum Answer {
+pub(super) enum Answer {
     Done,
-    Read { sent: u32, zero: u32, skipped: u32, missing: Vec<u32>, pool_left: u32, copy_us: u64 },
+    Refused,
+    Read { done: ReadDone<'static>, missing: Vec<u32> },
     Written,
 }
 
@@ -190,9 +79,7 @@ impl Driver {
         Self {
             engine: Precopy::new(scenario.config, scenario.policy).unwrap(),
             guest: Guest::new(scenario),
-            speed: scenario.speed,
-            chunk: scenario.chunk,
-            pool_pages: scenario.config.pool_pages,
+            scenario: scenario.clone(),
             mutant: Mutant::None,
             fault: None,
             broken: None,
@@ -201,6 +88,8 @@ impl Driver {
             now: 0.0,
             image: vec![None; scenario.config.pages as usize],
             pool: Vec::new(),
+            prepared: HashMap::new(),
+            prepared_read: 0,
             cut: None,
             trace: Vec::new(),
             dirty: Vec::new(),
@@ -212,11 +101,19 @@ impl Driver {
         }
     }
 
+    /// The next snapshot of the same guest, on top of the image that `earlier` left. The guest
+    /// runs for so many seconds in between.
+    pub fn on_top_of(scenario: &Scenario, earlier: Run, seconds: f64) -> Self {
+        let mut driver = Self { guest: earlier.guest, image: earlier.image, ..Self::new(scenario) };
+        driver.guest.advance(seconds);
+        driver
+    }
+
     fn us(&self) -> u64 {
         (self.now * 1e6) as u64
     }
 
-    fn pass(&mut self, seconds: f64) {
+    pub(super) fn pass(&mut self, seconds: f64) {
         self.guest.advance(seconds);
         self.now += seconds;
     }
@@ -255,10 +152,11 @@ impl Driver {
         let missing;
         let event = match answer {
             Answer::Done => Event::Done,
+            Answer::Refused => Event::Refused(16),
             Answer::Written => Event::Written { zero: 0 },
-            Answer::Read { sent, zero, skipped, missing: slots, pool_left, copy_us } => {
+            Answer::Read { done, missing: slots } => {
                 missing = slots;
-                Event::Read(ReadDone { sent, zero, skipped, missing: &missing, pool_left, copy_us })
+                Event::Read(ReadDone { missing: &missing, ..done })
             }
         };
         match fault {
@@ -285,101 +183,6 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, asked: Asked, batch: &[u32]) -> Answer {
-        match asked {
-            Asked::Clean { .. } | Asked::Read { .. } | Asked::WriteOut => {}
-            _ => self.pass(self.speed.verb_us as f64 / 1e6),
-        }
-        match asked {
-            Asked::LogDirty(on) => self.guest.set_log_dirty(on),
-            Asked::Clean { last } => self.clean(last),
-            Asked::Read { how, .. } => return self.read(batch, how),
-            Asked::Throttle(percent) => self.guest.share = f64::from(percent) / 100.0,
-            Asked::Prepare { .. } => {}
-            Asked::Suspend => {
-                self.guest.running = self.mutant == Mutant::SuspendsLate;
-                self.suspended_at = self.now;
-            }
-            Asked::State => self.cut = Some(self.guest.clone()),
-            Asked::Resume => {
-                self.guest.running = true;
-                self.suspended_us = ((self.now - self.suspended_at) * 1e6) as u64;
-            }
-            Asked::WriteOut => {
-                for (slot, contents) in std::mem::take(&mut self.pool) {
-                    self.pass(1.0 / self.speed.pages_per_second);
-                    self.image[slot as usize] = Some(contents);
-                }
-                return Answer::Written;
-            }
-        }
-        Answer::Done
-    }
-
-    fn clean(&mut self, last: bool) {
-        let mut bytes = self.guest.clean();
-        self.pass(self.speed.scan_us as f64 / 1e6);
-        if last {
-            self.guest.running = false;
-            if self.mutant == Mutant::LastCleanEmpty {
-                bytes.fill(0);
-            }
-        }
-        bytes.truncate(self.image.len().div_ceil(8));
-        for (number, piece) in bytes.chunks(self.chunk).enumerate() {
-            self.engine.dirty_chunk((number * self.chunk * 8) as u32, piece);
-        }
-        self.dirty.push(bytes);
-    }
-
-    fn read(&mut self, batch: &[u32], how: How) -> Answer {
-        let round = self.engine.progress().round;
-        let peeked: Vec<bool> =
-            batch.iter().map(|&slot| how == How::SendUnlessDirty && self.guest.peek(slot)).collect();
-        if how == How::SendUnlessDirty && self.mutant == Mutant::PeekClears {
-            self.guest.clean();
-        }
-        let (mut sent, mut zero, mut skipped, mut missing) = (0, 0, 0, Vec::new());
-        for (&slot, skip) in batch.iter().zip(peeked) {
-            if skip {
-                skipped += 1;
-                self.skipped.push((round, slot));
-                continue;
-            }
-            if self.guest.is_absent(slot) {
-                missing.push(slot);
-                self.image[slot as usize] = None;
-                continue;
-            }
-            let before = self.guest.memory[slot as usize];
-            self.pass(
-                1.0 / if how == How::Keep {
-                    self.speed.pool_pages_per_second
-                } else {
-                    self.speed.pages_per_second
-                },
-            );
-            let after = self.guest.memory[slot as usize];
-            let contents = if before == after { before } else { TORN };
-            self.copied.push((round, slot));
-            if contents == 0 {
-                zero += 1;
-                self.image[slot as usize] = Some(0);
-            } else {
-                sent += 1;
-                if how == How::Keep {
-                    self.pool.push((slot, contents));
-                } else {
-                    self.image[slot as usize] = Some(contents);
-                }
-            }
-        }
-        self.pool_overrun += (self.pool.len() as u64).saturating_sub(self.pool_pages.into());
-        let pool_left = self.pool_pages.saturating_sub(self.pool.len() as u32);
-        let copy_us = (f64::from(sent + zero) * 1e6 / self.speed.pool_pages_per_second) as u64;
-        Answer::Read { sent, zero, skipped, missing, pool_left, copy_us }
-    }
-
     fn end(self, outcome: Outcome) -> Run {
         Run {
             outcome,
@@ -390,6 +193,8 @@ impl Driver {
             image: self.image,
             suspended_us: self.suspended_us,
             pool: self.pool.len(),
+            prepared: self.prepared.len() as u32,
+            prepared_read: self.prepared_read,
             dirty: self.dirty,
             copied: self.copied,
             skipped: self.skipped,

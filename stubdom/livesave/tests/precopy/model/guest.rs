@@ -97,6 +97,13 @@ impl Guest {
         self.mark(slot);
     }
 
+    /// Writes to a page, now.
+    pub fn write_to(&mut self, slot: u32) {
+        self.writes += 1;
+        self.memory[slot as usize] = self.writes;
+        self.mark(slot as usize);
+    }
+
     /// A page goes out, unnoticed by log-dirty, or comes in as a zero page, which is noticed.
     fn balloon(&mut self) {
         let slot = self.rng.below(self.memory.len() as u64) as usize;
@@ -112,6 +119,11 @@ impl Guest {
         if self.log_dirty {
             self.dirty[slot / 64] |= 1 << (slot % 64);
         }
+    }
+
+    /// Runs at full speed, and nobody logs what it writes.
+    pub fn is_as_before(&self) -> bool {
+        self.running && self.share == 1.0 && !self.log_dirty
     }
 
     pub fn is_absent(&self, slot: u32) -> bool {

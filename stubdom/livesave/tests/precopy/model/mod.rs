@@ -4,14 +4,19 @@
 #![allow(dead_code)]
 
 mod driver;
+mod fault;
 mod guest;
 mod rng;
+mod run;
+mod verbs;
 
-pub use driver::{Asked, Driver, Fault, Mutant, Run, Speed, ask};
+pub use driver::{Driver, Speed};
+pub use fault::{Asked, Fault, Mutant, ask};
 pub use guest::{Guest, Pattern, Writer};
 pub use rng::Rng;
+pub use run::Run;
 
-use livesave::{AnyPolicy, Config, LiveSave, PoolFit, XenSave};
+use livesave::{AnyPolicy, Config, Downtime, LiveSave, PoolFit, Skip, XenSave};
 
 /// One run with everything that shapes it.
 #[derive(Debug, Clone)]
@@ -62,6 +67,19 @@ impl Scenario {
         }
     }
 
+    /// The same with everything that may be asked for besides: some of it in each.
+    pub fn with_extras(seed: u64, policy: AnyPolicy) -> Self {
+        let mut scenario = Self::random(seed, policy);
+        let mut rng = Rng::new(seed ^ 0x5eed);
+        let config = &mut scenario.config;
+        config.skip = [Skip::Policy, Skip::Never, Skip::Always][rng.below(3) as usize];
+        config.defer_hot = rng.below(2) == 0;
+        config.throttle = rng.below(2) == 0;
+        config.prepare = [0, 3, 50, 10_000][rng.below(4) as usize];
+        config.fixed_us = rng.below(5000) as u32;
+        scenario
+    }
+
     /// The guest of the reference table in the design notes, scaled by 1/`scale`: 1 GiB, half
     /// of it rewritten at random at `rate` times the copy rate; 20 ms for each fetch.
     pub fn reference(rate: f64, scale: u32) -> Self {
@@ -108,4 +126,15 @@ pub fn xen_save() -> AnyPolicy {
 /// Live Save that goes on to the last dirty page: more rounds on small guests.
 pub fn stubborn_live_save() -> AnyPolicy {
     AnyPolicy::LiveSave(LiveSave { few_dirty: 1, max_factor: 20, ..LiveSave::default() })
+}
+
+/// A target for the suspended time, best effort.
+pub fn downtime(target_ms: u32) -> AnyPolicy {
+    AnyPolicy::Downtime(Downtime::new(target_ms * 1000, false))
+}
+
+/// Each of the policies, and some with other limits.
+pub fn policies() -> Vec<AnyPolicy> {
+    let named = AnyPolicy::NAMES.iter().map(|name| name.parse().unwrap());
+    named.chain([stubborn_live_save(), downtime(1), downtime(300)]).collect()
 }
