@@ -10,3 +10,5 @@ mod incremental;
 mod model;
 mod paper;
 mod shape;
+mod smart_stop;
+mod table;
