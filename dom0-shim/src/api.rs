@@ -3,12 +3,14 @@
 //! hangs up cancels what it asked for.
 
 mod options;
+mod schedule;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
 pub use options::{PolicyName, Prepare, SkipWhen, SnapshotOptions};
+pub use schedule::{MAX_EVERY_S, MAX_KEEP, ScheduleRequest, ScheduleWish};
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +49,11 @@ pub enum Request {
         /// How.
         #[serde(default)]
         options: SnapshotOptions,
+    },
+    /// Something about periodic snapshots.
+    Schedule {
+        /// What.
+        schedule: ScheduleRequest,
     },
     /// Something about networks.
     Net {

@@ -13,6 +13,7 @@ mod print;
 mod report;
 mod restore;
 mod restore_net;
+mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,16 @@ pub enum Command {
         #[command(flatten)]
         options: SnapshotOptions,
     },
+    /// Take snapshots of a guest again and again
+    ///
+    /// The daemon takes the first one at once and the others every TIME after it, also after a
+    /// restart; what it missed meanwhile it makes up once. Two never overlap: one that is due while
+    /// another of the guest is in progress is skipped and counted, and guests that are due together
+    /// come one after the other. The guest must be attached when one is due; else it is tried again.
+    ///
+    /// Without anything: the same as `luthier schedule list`.
+    #[command(after_help = "Every five minutes, the last hour:\n  luthier schedule web --every 5m --keep 12")]
+    Schedule(schedule::ScheduleArgs),
     /// List the images
     List,
     /// Show an image: its guest, its memory, and the rounds that made it
@@ -255,6 +266,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         }
         Command::Net { command } => net::run(cli, command),
         Command::Snapshot { guest, options } => snapshot::run(cli, guest, options),
+        Command::Schedule(args) => schedule::run(cli, args),
         Command::List => images::list(cli),
         Command::Show { image } => images::show(cli, image),
         Command::Report { image, output } => report::run(cli, image, output.as_deref()),

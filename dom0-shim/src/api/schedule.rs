@@ -1,0 +1,78 @@
+//! What a client asks about periodic snapshots.
+
+use serde::{Deserialize, Serialize};
+
+use super::SnapshotOptions;
+use crate::error::{Error, Result};
+
+/// The longest interval: a year.
+pub const MAX_EVERY_S: u32 = 366 * 86_400;
+/// The most images that a schedule keeps: fewer than a chain of images can have.
+pub const MAX_KEEP: u16 = 1000;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum ScheduleRequest {
+    /// Take snapshots from now on; in place of the guest's former schedule.
+    Add {
+        /// Of which guest, how often, and how.
+        wish: ScheduleWish,
+    },
+    /// All schedules.
+    List,
+    /// End a schedule. Its images stay.
+    Remove {
+        /// The guest's name.
+        guest: String,
+    },
+}
+
+/// Periodic snapshots of one guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleWish {
+    /// The guest's name: the schedule is for whichever domain of this name is attached.
+    pub guest: String,
+    /// Seconds between the begins of two snapshots, 1 to [`MAX_EVERY_S`].
+    pub every_s: u32,
+    /// Images that are kept, 1 to [`MAX_KEEP`].
+    pub keep: u16,
+    /// Each image builds on the former one.
+    pub incremental: bool,
+    /// How each snapshot is taken.
+    pub options: SnapshotOptions,
+}
+
+impl ScheduleWish {
+    /// Whether this can be.
+    ///
+    /// # Errors
+    /// What can't, and what to say instead.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |what: &str, hint: &str| Err(Error::new(what).hint(hint));
+        let name = &self.guest;
+        if name.is_empty() || name.len() > 128 || name.chars().any(|c| c.is_control() || c == '/') {
+            return refuse("this can't be a guest's name", "`luthier status` shows the attached guests");
+        }
+        if !(1..=MAX_EVERY_S).contains(&self.every_s) {
+            return refuse("the interval must be from 1 s to 366 days", "As in --every 5m");
+        }
+        if !(1..=MAX_KEEP).contains(&self.keep) {
+            return refuse("1 to 1000 images can be kept", "As in --keep 12");
+        }
+        if self.options.parent.is_some() || self.options.keep_log {
+            return refuse(
+                "a schedule sees itself to --parent and --keep-log",
+                "Use --incremental: each image then builds on the former one",
+            );
+        }
+        self.options_on(None).check()
+    }
+
+    /// The options of one snapshot, on top of `parent` if there is one.
+    pub fn options_on(&self, parent: Option<&str>) -> SnapshotOptions {
+        let parent = parent.map(str::to_owned);
+        SnapshotOptions { parent, keep_log: self.incremental, ..self.options.clone() }
+    }
+}

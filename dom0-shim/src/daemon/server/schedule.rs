@@ -1,0 +1,91 @@
+//! `luthier schedule`: what schedules have done by the daemon.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use store::Image;
+
+use super::{Server, lock};
+use crate::api::{Event, ScheduleWish};
+use crate::daemon::schedule::{Answer, Host};
+use crate::error::{Error, Result};
+
+impl Server {
+    /// Takes the snapshots that are scheduled until the daemon ends.
+    pub(in crate::daemon) fn take_scheduled(&self) {
+        self.schedules.run(self);
+    }
+
+    fn image(&self, image: &str) -> PathBuf {
+        self.options.images.join(image)
+    }
+
+    /// Whether a snapshot can begin. `Ok(false)`: another one is in progress.
+    fn is_ready(&self, guest: &str) -> Result<bool> {
+        let who = lock(&self.allowed).find(guest)?.clone();
+        self.link.connection()?;
+        self.xen.check_attached(&who)?;
+        Ok(!self.desk.snapshots().contains(&who.domid))
+    }
+}
+
+impl Host for Server {
+    fn take(&self, wish: &ScheduleWish, parent: Option<&str>, begun: &mut dyn FnMut(&str, bool)) -> Answer {
+        match self.is_ready(&wish.guest) {
+            Ok(true) => {}
+            Ok(false) => return Answer::Busy,
+            Err(why) => return Answer::NotReady(why),
+        }
+        let began = Cell::new(false);
+        let mut take = |parent: Option<&str>| {
+            let mut tell = |event| {
+                if let Event::Started { image, .. } = event {
+                    began.set(true);
+                    begun(&image, parent.is_some());
+                }
+            };
+            self.snapshot_with(&wish.guest, &wish.options_on(parent), &mut tell, &mut |_| Ok(()))
+        };
+        let parent = parent.filter(|parent| match Image::open(&self.image(parent)) {
+            Ok(_) => true,
+            Err(e) => {
+                tracing::warn!(parent, error = %e, "the next image stands alone");
+                false
+            }
+        });
+        let mut taken = take(parent);
+        // A parent that does not fit, as of a guest whose memory was resized, must not be in the way.
+        if let (Err(why), Some(parent), false) = (&taken, parent, began.get()) {
+            tracing::warn!(parent, error = %why.message, "the next image stands alone");
+            taken = take(None);
+        }
+        match taken {
+            Ok(_) => Answer::Made,
+            Err(why) => Answer::Failed(why),
+        }
+    }
+
+    fn merge(&self, image: &str) -> Answer {
+        match store::merge(&self.image(image), &mut |_, _| {}) {
+            Ok(_) => Answer::Done,
+            Err(e) => kept(image, &e),
+        }
+    }
+
+    fn remove(&self, image: &str) -> Answer {
+        match store::remove(&self.image(image)) {
+            Ok(()) | Err(store::Error::NotFound { .. }) => Answer::Done,
+            Err(e) => kept(image, &e),
+        }
+    }
+
+    fn exists(&self, image: &str) -> bool {
+        self.image(image).is_dir()
+    }
+}
+
+fn kept(image: &str, why: &store::Error) -> Answer {
+    let why = Error::new(why.to_string());
+    tracing::warn!(image, why = %why.message, "the old image stays for now");
+    Answer::Kept
+}
