@@ -222,6 +222,16 @@ pub enum Prepare {
     Pages(u32),
 }
 
+impl Prepare {
+    /// The most pages that are wanted.
+    pub fn wanted(self) -> u32 {
+        match self {
+            Self::Auto => u32::MAX,
+            Self::Pages(pages) => pages,
+        }
+    }
+}
+
 impl FromStr for Prepare {
     type Err = String;
 

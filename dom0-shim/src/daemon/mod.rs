@@ -6,19 +6,21 @@
 //! start).
 
 mod allow;
+mod cap;
 mod desk;
 mod fault;
 mod figures;
 mod gather;
 mod guest;
 mod journal;
+mod kept;
 mod link;
 mod mailbox;
 mod net;
+mod notes;
 mod plan;
 mod recovery;
 mod saver;
-mod schedule;
 mod server;
 mod sink;
 mod snapshot;
@@ -77,10 +79,11 @@ pub fn run(options: Options) -> Result<()> {
     }
     let _lock = lock_run(&options.run)?;
     let xen = xen::Xen::open()?;
-    let journal = journal::Journal::open(&options.run)?;
+    let journal = journal::open(&options.run)?;
+    let kept = kept::open(&options.run)?;
     sweep(&options.images);
     fault::init(&options.run);
-    let mender = recovery::Mender { xen: xen.clone(), journal, desk: desk::Desk::default() };
+    let mender = recovery::Mender { xen: xen.clone(), journal, kept, desk: desk::Desk::default() };
     let guests_to_mend = mender.start();
     let listener = listen(&options.run.join(paths::SOCKET))?;
     let link = link::Link::start(xen);
@@ -92,8 +95,7 @@ pub fn run(options: Options) -> Result<()> {
     let net = Arc::new(net::Net::new(files, link.clone()));
     keep_told(&link, &net);
     let server = Arc::new(server::Server::new(options.clone(), mender, link, net));
-    let (ending, taking) = (Arc::clone(&server), Arc::clone(&server));
-    std::thread::spawn(move || taking.take_scheduled());
+    let ending = Arc::clone(&server);
     let mut signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
             .context("watching for signals")?;

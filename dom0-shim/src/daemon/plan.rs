@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use handoff::{Base, Plan};
 
 use super::lock;
-use crate::api::{Prepare, SnapshotOptions};
+use crate::api::SnapshotOptions;
 
 /// What the daemon adds to the operator's wishes.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +22,11 @@ pub(super) struct Known {
 
 /// The plan for the stub.
 pub(super) fn plan(options: &SnapshotOptions, known: Known) -> Plan {
-    let wanted = match options.prepare {
-        Prepare::Auto => u32::MAX,
-        Prepare::Pages(pages) => pages,
-    };
     Plan {
         policy: options.handoff_policy(),
         skip: options.skip.into(),
         defer_hot: options.defer_hot,
-        prepare: wanted.min(known.capacity),
+        prepare: options.prepare.wanted().min(known.capacity),
         pool_pages: options.pool.map_or(0, |mib| mib.get().saturating_mul(256)),
         copy_batch: options.copy_batch,
         codecs: options.codec,
@@ -82,6 +78,7 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Prepare;
 
     const KNOWN: Known = Known { capacity: 8192, fixed_us: 5000, base: Base::Everything };
 

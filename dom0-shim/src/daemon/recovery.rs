@@ -1,6 +1,6 @@
-//! Undoes what a snapshot left behind: guests suspended, logged, or with grants to the stub. Its
-//! work list is the journal: what a killed daemon left there, and what a snapshot could not undo
-//! itself, such as a request to suspend that the guest may still answer.
+//! Undoes what a snapshot left behind: guests suspended, slowed down, logged, or with grants to
+//! the stub. Its work list is the journal: what a killed daemon left there, and what a snapshot
+//! could not undo itself, such as a request to suspend that the guest may still answer.
 //!
 //! It must never touch a guest that a snapshot is working on, and never resume one that somebody
 //! else asked to suspend.
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use privcmd::{GrantError, xenstore};
 
 use super::desk::{Claim, Desk};
-use super::guest::{control_node, withdraw_request};
+use super::guest::{control_node, undo_settings, withdraw_request};
 use super::journal::{Entry, Journal};
-use super::saver;
-use super::window::Window;
+use super::kept::KeptLogs;
+use super::window::{Earlier, Window};
 use super::xen::Xen;
 
 /// How long a guest that was asked to suspend, and then no more, is watched: it may have read the
@@ -31,6 +31,7 @@ const SLOWEST: Duration = Duration::from_secs(30);
 pub(super) struct Mender {
     pub(super) xen: Xen,
     pub(super) journal: Journal,
+    pub(super) kept: KeptLogs,
     pub(super) desk: Desk,
 }
 
@@ -38,7 +39,7 @@ impl Mender {
     /// Begins to mend every guest of the journal. All are claimed when this returns, so that no
     /// snapshot gets in between. Returns how many there are.
     pub(super) fn start(&self) -> usize {
-        let entries = self.journal.entries();
+        let entries = self.journal.all();
         for entry in &entries {
             if let Some(claim) = self.desk.mend(entry.domid) {
                 self.spawn(entry.domid, claim);
@@ -111,17 +112,17 @@ impl Mender {
                 entry.suspend_asked = false; // It has crashed or powered off.
             }
         }
+        undo_settings(&self.xen, entry).map_err(|e| words(&e))?;
         if entry.log_dirty {
-            // A log that libxl took from us is no longer ours to end.
-            if !saver::is_saving(domid) {
-                self.xen.log_dirty_disable(domid).map_err(|e| words(&e))?;
-            }
-            entry.log_dirty = false;
+            // A note of it as a kept log would be of no log.
+            self.kept.remove(domid).map_err(|e| words(&e))?;
         }
+        (entry.log_dirty, entry.lowered) = (false, None);
         self.journal.put(entry).map_err(|e| words(&e))?;
         // Opening the window closes what was left open. A switch of the table's version has
         // wiped it already.
-        match Window::new(&self.xen, domid, entry.stub) {
+        let left = if entry.prepared { Earlier::Prepared } else { Earlier::Window };
+        match Window::new(&self.xen, domid, entry.stub, 0, left) {
             Ok(_) | Err(GrantError::Version2(_)) => {}
             Err(e) => return Err(words(&e)),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use handoff::{BITMAP_CHUNK, Failure, Job, Outcome, ToStub, Verb, VerbError, VerbErrorKind};
+use handoff::{BITMAP_CHUNK, Failure, Job, Outcome, ToStub, Verb, VerbError, VerbErrorKind, WINDOW_SLOTS};
 use serde_json::{Value, json};
 use store::ImageWriter;
 
@@ -46,6 +46,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) policy: PolicyName,
     /// What the stub is told.
     pub(super) plan: handoff::Plan,
+    /// Why everything is read although there is a parent, if so.
+    pub(super) read_all: Option<&'static str>,
     /// Where the next snapshot learns from this one.
     pub(super) costs: &'a Costs,
     /// The networks that the guest is on, for the image.
@@ -70,7 +72,7 @@ impl Snapshot<'_> {
         };
         link.dismiss(job);
         fault::at("ended");
-        let released = self.guest.release();
+        let released = self.guest.release(ended.is_ok());
         fault::at("released");
         // A snapshot that failed needs no look at every frame.
         let same = match ended.is_ok() {
@@ -167,13 +169,14 @@ impl Snapshot<'_> {
                 }
                 Err(e) => Err(e),
             },
-            Verb::Window { half, skip_dirty, count } => {
-                let (slots, rest) = bulk.as_chunks::<4>();
-                let slots: Vec<u32> = slots.iter().map(|b| u32::from_le_bytes(*b)).collect();
-                if !rest.is_empty() || slots.len() != usize::from(count) {
-                    return Err(Error::new("the stub domain sent a malformed window"));
-                }
-                match guest.window(half, &slots, skip_dirty) {
+            Verb::Window { count, .. } | Verb::Prepare { count, .. } => {
+                let slots = slots_of(bulk, count)?;
+                let opened = match verb {
+                    Verb::Window { half, skip_dirty, .. } => guest.window(half, &slots, skip_dirty),
+                    Verb::Prepare { at, .. } => guest.prepare(at, &slots).map(|first| (first, Vec::new())),
+                    _ => return Err(Error::new("a verb without slots")),
+                };
+                match opened {
                     Ok((first_ref, left_out)) => {
                         fault::at(fault::step_of(verb));
                         return reply(Ok(Outcome::Window { first_ref }), &left_out);
@@ -181,9 +184,7 @@ impl Snapshot<'_> {
                     Err(e) => Err(e),
                 }
             }
-            Verb::Prepare { .. } | Verb::Throttle { .. } => {
-                return Err(Error::new("the stub domain asked for what was not offered"));
-            }
+            Verb::Throttle { percent } => guest.throttle(percent),
             Verb::Revoke => guest.revoke(),
             Verb::Suspend => guest.suspend(),
             Verb::State => guest.state(),
@@ -281,7 +282,21 @@ impl Snapshot<'_> {
         let mut figures = figures(&report, &seen);
         figures.insert("policy".into(), json!(self.policy.name()));
         figures.insert("networks".into(), self.networks.clone());
+        if let Some(parent) = writer.parent() {
+            let why = self.guest.lost().or(self.read_all);
+            figures.insert("parent".into(), json!(parent.manifest().id));
+            figures.insert("read".into(), json!(if why.is_some() { "all" } else { "changed" }));
+            figures.insert("read_why".into(), json!(why));
+        }
         let image = writer.commit(Value::Object(figures.clone()))?;
+        if self.plan.keep_log {
+            let manifest = image.manifest();
+            let kept = self.guest.keep_log(&manifest.id, manifest.contents()).unwrap_or_else(|e| {
+                tracing::error!(guest = self.guest.name(), error = %e.message, "keeping the log of its writes");
+                false
+            });
+            figures.insert("log_kept".into(), json!(kept));
+        }
         figures.insert("total_ms".into(), json!(ms(self.began.elapsed())));
         figures.insert("bytes".into(), json!(disk_usage(image.path())));
         figures.insert("image".into(), json!(image.manifest().id));
@@ -289,6 +304,15 @@ impl Snapshot<'_> {
         figures.insert("guest".into(), json!(self.guest.name()));
         Ok(Value::Object(figures))
     }
+}
+
+/// The slots of a verb's bulk.
+fn slots_of(bulk: &[u8], count: u16) -> Result<Vec<u32>> {
+    let (slots, rest) = bulk.as_chunks::<4>();
+    if !rest.is_empty() || slots.len() != usize::from(count) || slots.len() > WINDOW_SLOTS {
+        return Err(Error::new("the stub domain sent a malformed list of pages"));
+    }
+    Ok(slots.iter().map(|b| u32::from_le_bytes(*b)).collect())
 }
 
 /// How a snapshot without an image ended.

@@ -6,7 +6,10 @@
 //! What this module must never do: map guest memory, resume a guest that it did not ask to
 //! suspend, or clear a grant that is not its own.
 
+mod grants;
+mod log;
 mod suspend;
+mod throttle;
 mod verdict;
 
 use std::sync::Arc;
@@ -19,13 +22,15 @@ use serde_json::Value;
 use store::{Extents, State, StateKind};
 
 use super::allow::Attached;
-use super::gather::gather;
+use super::cap::{self, Lowered};
 use super::journal::{Entry, Journal};
+use super::kept::KeptLogs;
 use super::saver;
-use super::window::Window;
+use super::window::{Earlier, Window};
 use super::xen::Xen;
 use crate::error::{Context, Error, Result};
 
+pub(super) use log::LogPlan;
 use suspend::Suspended;
 pub(super) use suspend::{control_node, withdraw_request};
 use verdict::{Verdict, of_xen, refuse};
@@ -45,7 +50,13 @@ pub(super) struct Guest {
     suspend_timeout: Duration,
     cancelled: Arc<AtomicBool>,
     window: Window,
+    /// Pages may be granted beside the window.
+    prepared: bool,
     log_dirty: bool,
+    log: LogPlan,
+    kept: KeptLogs,
+    /// The cap of its CPU time, if we have lowered it.
+    lowered: Option<Lowered>,
     suspended: Suspended,
     /// A request to suspend was withdrawn, perhaps after the guest had read it: it may suspend
     /// yet, and is resumed then.
@@ -74,18 +85,33 @@ pub(super) struct Parts {
     pub(super) suspend_timeout: Duration,
     /// Set when the operator wants no snapshot any more.
     pub(super) cancelled: Arc<AtomicBool>,
+    /// What is logged.
+    pub(super) log: LogPlan,
+    /// Where logs that are left on are noted.
+    pub(super) kept: KeptLogs,
+    /// Pages to be made ready for the last round, as far as there is room.
+    pub(super) prepare: u32,
 }
 
 impl Guest {
     /// Takes control, and notes it in the journal.
     pub(super) fn new(parts: Parts) -> Result<Self> {
-        let Parts { xen, journal, who, stub, frames, config, suspend_timeout, cancelled } = parts;
+        let Parts { xen, journal, who, stub, frames, config, suspend_timeout, cancelled, log, kept, prepare } =
+            parts;
         let info = xen.check_attached(&who)?;
         let span = xen.max_gpfn(who.domid).context("reading the guest's size")? + 1;
         let store = xenstore::Client::open().context("opening xenstore")?;
-        // An earlier snapshot may have asked it to suspend, without an answer yet.
-        let owed = journal.get(who.domid).is_some_and(|e| e.uuid == who.uuid && e.suspend_asked);
-        let window = Window::new(&xen, who.domid, stub)
+        let earlier = journal.get(who.domid).filter(|e| e.uuid == who.uuid);
+        // It may have asked the guest to suspend, without an answer yet.
+        let owed = earlier.as_ref().is_some_and(|e| e.suspend_asked);
+        let left = match &earlier {
+            Some(entry) if entry.prepared => Earlier::Prepared,
+            _ => Earlier::Window,
+        };
+        if let Some(entry) = &earlier {
+            undo_settings(&xen, entry).context(format!("undoing what a snapshot of `{}` left", who.name))?;
+        }
+        let window = Window::new(&xen, who.domid, stub, prepare, left)
             .context(format!("preparing the grant table of `{}`", who.name))?;
         let guest = Self {
             xen,
@@ -100,7 +126,11 @@ impl Guest {
             suspend_timeout,
             cancelled,
             window,
+            prepared: false,
             log_dirty: false,
+            log,
+            kept,
+            lowered: None,
             suspended: Suspended::No,
             owed,
             released: false,
@@ -137,12 +167,6 @@ impl Guest {
         self.frames.pfn_of(slot.into())
     }
 
-    /// Grants of the window that the guest has changed so far.
-    pub(super) fn spoiled(&mut self) -> u32 {
-        self.window.close();
-        self.window.spoiled()
-    }
-
     /// Whether it stands still, or may, on our account.
     pub(super) fn is_suspended(&self) -> bool {
         matches!(self.suspended, Suspended::Asked | Suspended::Since(_))
@@ -167,7 +191,15 @@ impl Guest {
     fn note(&self) -> Result<()> {
         let Attached { domid, uuid, .. } = self.who;
         let suspend_asked = self.is_suspended() || self.owed;
-        self.journal.put(&Entry { domid, uuid, stub: self.stub, suspend_asked, log_dirty: self.log_dirty })
+        self.journal.put(&Entry {
+            domid,
+            uuid,
+            stub: self.stub,
+            suspend_asked,
+            log_dirty: self.log_dirty,
+            prepared: self.prepared,
+            lowered: self.lowered.clone(),
+        })
     }
 
     /// The guest is there, and is the one that was attached: checked before every verb.
@@ -200,65 +232,6 @@ impl Guest {
         }
     }
 
-    /// The verb `LogDirty`.
-    pub(super) fn log_dirty(&mut self, on: bool) -> Verdict<()> {
-        self.check()?;
-        if on == self.log_dirty {
-            return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is as asked already"));
-        }
-        let note = |guest: &Self| guest.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message));
-        let saving = self.refuse_if_saving();
-        if !on {
-            // A log that libxl took from us is no longer ours to end.
-            if saving.is_ok() {
-                self.xen.log_dirty_disable(self.who.domid).map_err(of_xen)?;
-            }
-            self.log_dirty = false;
-            note(self)?;
-            return saving;
-        }
-        saving?;
-        self.log_dirty = true;
-        note(self)?;
-        let enabled = self.xen.log_dirty_enable(self.who.domid);
-        // Someone else's log must not be ended by us, now or by the next daemon.
-        self.log_dirty = enabled.is_ok();
-        if !self.log_dirty {
-            note(self)?;
-        }
-        enabled.map_err(of_xen)
-    }
-
-    fn refuse_if_saving(&self) -> Verdict<()> {
-        if !saver::is_saving(self.who.domid) {
-            return Ok(());
-        }
-        let why = format!("xl is saving or migrating `{}`, and needs the log of its writes", self.who.name);
-        Err(refuse(VerbErrorKind::LogDirty, why))
-    }
-
-    /// The verb `Clean`: the dirty bitmap by slot.
-    pub(super) fn clean(&mut self, last: bool) -> Verdict<Vec<u64>> {
-        let info = self.check()?;
-        if !self.log_dirty {
-            return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is off"));
-        }
-        // A balloon that moved frames moved slots with them: the image would be wrong.
-        if last && info.tot_pages != self.tot_pages {
-            return Err(self.resized());
-        }
-        // What we took out of the log would be missing in xl's copy. (Not while the guest stands
-        // still: the end of the log looks once more.)
-        if !last {
-            self.refuse_if_saving()?;
-        }
-        let bitmap = self.bitmap(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))?;
-        if last {
-            self.check_log_is_on()?;
-        }
-        Ok(bitmap)
-    }
-
     /// The guest's populated frames are those of the start. Equal numbers at the last `Clean` do
     /// not prove it: a balloon may have given frames back and taken others, and a frame that was
     /// never written to since is not dirty. Looked at when the guest runs again, because it takes
@@ -274,75 +247,6 @@ impl Guest {
     pub(super) fn resized(&self) -> VerbError {
         let what = format!("the memory of `{}` was resized during the snapshot", self.who.name);
         refuse(VerbErrorKind::Resized, what)
-    }
-
-    /// Xen answers with an empty bitmap when somebody else has ended the log (as an `xl save` of
-    /// the same guest does at its end), and pages would be missing. That it can't be begun shows
-    /// that it is on.
-    fn check_log_is_on(&self) -> Verdict<()> {
-        match self.xen.log_dirty_enable(self.who.domid) {
-            Err(privcmd::Error::LogDirtyOwned(_)) => Ok(()),
-            Err(e) => Err(of_xen(e)),
-            Ok(()) => Err(refuse(
-                VerbErrorKind::LogDirty,
-                format!("somebody else ended the logging of what `{}` writes", self.who.name),
-            )),
-        }
-    }
-
-    fn bitmap(
-        &self,
-        fetch: impl FnOnce(&Xen, u16, u64, &mut [u64]) -> std::result::Result<privcmd::DirtyStats, privcmd::Error>,
-    ) -> Verdict<Vec<u64>> {
-        let mut by_pfn = vec![0; self.span.div_ceil(64) as usize];
-        fetch(&self.xen, self.who.domid, self.span, &mut by_pfn).map_err(of_xen)?;
-        Ok(gather(&self.frames, &by_pfn))
-    }
-
-    /// The verb `Window`: the first reference, and which slots were left out.
-    pub(super) fn window(&mut self, half: u8, slots: &[u32], skip_dirty: bool) -> Verdict<(u32, Vec<u8>)> {
-        self.check()?;
-        let dirty = match skip_dirty && self.log_dirty {
-            true => self.bitmap(|xen, domid, span, bits| xen.log_dirty_peek(domid, span, bits))?,
-            false => Vec::new(),
-        };
-        let is_dirty = |slot: u32| dirty.get((slot / 64) as usize).is_some_and(|w| w >> (slot % 64) & 1 == 1);
-        let mut left_out = vec![0u8; if skip_dirty { slots.len().div_ceil(8) } else { 0 }];
-        let mut pfns = Vec::with_capacity(slots.len());
-        for (i, &slot) in slots.iter().enumerate() {
-            if is_dirty(slot) {
-                if let Some(byte) = left_out.get_mut(i / 8) {
-                    *byte |= 1 << (i % 8);
-                }
-                pfns.push(None);
-                continue;
-            }
-            let pfn = self.frames.pfn_of(slot.into());
-            pfns.push(Some(
-                pfn.ok_or_else(|| refuse(VerbErrorKind::NotAllowed, format!("there is no slot {slot}")))?,
-            ));
-        }
-        let opened = self.window.open(half, &pfns);
-        // What the guest did to the former grants explains more than what came of it.
-        self.check_spoiled()?;
-        let first = opened.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
-        Ok((first, left_out))
-    }
-
-    /// The verb `Revoke`.
-    pub(super) fn revoke(&mut self) -> Verdict<()> {
-        self.window.close();
-        self.check_spoiled()
-    }
-
-    fn check_spoiled(&self) -> Verdict<()> {
-        match self.window.spoiled() {
-            0 => Ok(()),
-            n => Err(refuse(
-                VerbErrorKind::Spoiled,
-                format!("`{}` changed {n} grants that the snapshot was using", self.who.name),
-            )),
-        }
     }
 
     /// The verb `State`: what `xl save` records besides memory.
@@ -370,13 +274,20 @@ impl Guest {
         Ok(())
     }
 
-    /// Undoes everything: the guest runs, is not logged, and grants nothing. What could not be
-    /// undone yet stays in the journal, for the recovery.
-    pub(super) fn release(&mut self) -> Result<()> {
+    /// Undoes everything: the guest runs at full speed, is not logged, and grants nothing. What
+    /// could not be undone yet stays in the journal, for the recovery.
+    ///
+    /// With `keep`, the log may stay on, and in the journal, until [`Guest::keep_log`].
+    pub(super) fn release(&mut self, keep: bool) -> Result<()> {
         self.released = true;
-        let mut trouble = None;
+        let mut trouble: Option<VerbError> = None;
+        let mut failed = |what: &str, name: &str, e: VerbError| {
+            tracing::error!(guest = name, error = %e.detail, "{what} failed");
+            trouble.get_or_insert(e);
+        };
+        let name = self.who.name.clone();
         if self.check().is_err_and(|e| e.kind == VerbErrorKind::GuestGone) {
-            (self.suspended, self.owed) = (Suspended::No, false);
+            (self.suspended, self.owed, self.lowered) = (Suspended::No, false, None);
             let info = self.xen.domain_info(self.who.domid).ok().flatten();
             if self.log_dirty && info.is_some_and(|i| i.uuid == self.who.uuid) {
                 // A crashed domain may be kept for a look at it. Of a dying one, there is no log.
@@ -385,32 +296,55 @@ impl Guest {
             self.log_dirty = false;
         } else {
             if let Err(e) = self.resume() {
-                tracing::error!(guest = self.who.name, error = %e.detail, "resuming failed");
-                trouble = Some(e);
+                failed("resuming", &name, e);
             }
+            if let Err(e) = self.unthrottle() {
+                failed("giving its CPU time back", &name, e);
+            }
+            let keep = match self.log_dirty && keep {
+                true => self.may_keep().unwrap_or_else(|e| {
+                    failed("keeping the log of its writes", &name, e);
+                    false
+                }),
+                false => false,
+            };
             if self.log_dirty
+                && !keep
                 && let Err(e) = self.log_dirty(false)
             {
-                tracing::error!(guest = self.who.name, error = %e.detail, "ending log-dirty failed");
-                trouble.get_or_insert(e);
+                failed("ending log-dirty", &name, e);
             }
         }
-        self.window.close();
+        self.window.shut();
+        self.prepared = false;
         match trouble {
             Some(e) => Err(Error::new(e.detail.as_str())
                 .hint("luthierd goes on trying; `xl list` shows the guest's state, 's' is suspended")),
-            // The recovery watches the guest for a while.
-            None if self.owed => self.note(),
+            // The recovery watches the guest for a while; a log that stays on is not settled yet.
+            None if self.owed || self.log_dirty => self.note(),
             None => self.journal.remove(self.who.domid),
         }
     }
 }
 
+/// Undoes what an entry of the journal says of the log and of the cap.
+pub(super) fn undo_settings(xen: &Xen, entry: &Entry) -> std::result::Result<(), privcmd::Error> {
+    if let Some(lowered) = &entry.lowered {
+        cap::restore(xen, entry.domid, lowered)?;
+    }
+    // A log that libxl took from us is no longer ours to end.
+    if entry.log_dirty && !saver::is_saving(entry.domid) {
+        xen.log_dirty_disable(entry.domid)?;
+    }
+    Ok(())
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
-        // A panic between two verbs must not leave the guest suspended either.
-        if !self.released {
-            let _ = self.release();
+        // A panic between two verbs must not leave the guest suspended either; and a log that was
+        // to stay on for an image which was not committed ends.
+        if !self.released || self.log_dirty {
+            let _ = self.release(false);
         }
     }
 }

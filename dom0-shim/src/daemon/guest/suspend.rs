@@ -98,6 +98,11 @@ impl Guest {
             Suspended::Since(since) => match self.xen.resume_fast(self.who.domid) {
                 Ok(()) => {
                     self.suspended_for = since.elapsed();
+                    self.look_for_thieves();
+                    // The guest gets back at once what it had; if that fails, the end tries again.
+                    if let Err(e) = self.unthrottle() {
+                        tracing::error!(guest = self.who.name, error = %e.detail, "giving its CPU time back");
+                    }
                     self.settle()
                 }
                 Err(privcmd::Error::NotSuspended(_)) => {

@@ -1,8 +1,8 @@
 //! Serves clients: one request a connection.
 
 mod attach;
+mod ground;
 mod net;
-mod schedule;
 mod stub;
 mod take;
 
@@ -18,12 +18,12 @@ use super::Options;
 use super::allow::{AllowList, Attached};
 use super::desk::Desk;
 use super::journal::Journal;
+use super::kept::KeptLogs;
 use super::link::Link;
 use super::lock;
 use super::net::Net;
 use super::plan::Costs;
 use super::recovery::Mender;
-use super::schedule::Scheduler;
 use super::teller::Teller;
 use super::xen::Xen;
 use crate::api::{Event, Request};
@@ -37,6 +37,7 @@ pub(super) struct Server {
     options: Options,
     xen: Xen,
     journal: Journal,
+    kept: KeptLogs,
     mender: Mender,
     link: Arc<Link>,
     net: Arc<Net>,
@@ -44,8 +45,6 @@ pub(super) struct Server {
     desk: Desk,
     /// What suspending guests costs on this host.
     costs: Costs,
-    /// Periodic snapshots.
-    schedules: Scheduler,
     /// Clients that are being served.
     serving: AtomicUsize,
     /// Held while the stub is launched or destroyed.
@@ -56,18 +55,17 @@ impl Server {
     /// A server. `mender` has begun with what an earlier daemon left.
     pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
-        let schedules = Scheduler::open(&options.state, &|image| options.images.join(image).is_dir());
-        let Mender { xen, journal, desk } = mender.clone();
+        let Mender { xen, journal, kept, desk } = mender.clone();
         Self {
             options,
             xen,
             journal,
+            kept,
             desk,
             mender,
             link,
             net,
             costs: Costs::default(),
-            schedules,
             serving: AtomicUsize::new(0),
             allowed,
             launching: Mutex::default(),
@@ -81,7 +79,6 @@ impl Server {
 
     /// Cancels every snapshot and waits until their guests are as they were.
     pub(super) fn stop(&self, timeout: Duration) {
-        self.schedules.stop();
         self.desk.stop(timeout);
         // Their clients shall hear of it.
         let until = Instant::now() + Duration::from_secs(1);
@@ -125,7 +122,6 @@ impl Server {
             Request::Down { force } => self.down(force),
             Request::Attach { guest, net, mac } => self.attach(&guest, net.as_deref(), mac.as_deref()),
             Request::Detach { guest } => self.detach(&guest),
-            Request::Schedule { schedule } => self.schedules.answer(schedule),
             Request::Net { net } => self.net_request(net, client, teller),
             Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, &options),
         }
@@ -133,6 +129,7 @@ impl Server {
 
     fn status(&self) -> Result<Value> {
         self.forget_gone_guests()?;
+        self.tidy_logs();
         let stub = match self.link.connection() {
             Ok(c) => json!({"state": "up", "domid": c.stub, "pool_mib": c.pool_pages / 256}),
             Err(why) => json!({"state": "down", "reason": why.message, "hint": why.hint}),
@@ -141,7 +138,10 @@ impl Server {
         let guests: Vec<Value> = lock(&self.allowed)
             .entries()
             .iter()
-            .map(|a| json!({"name": a.name, "domid": a.domid, "snapshotting": busy.contains(&a.domid)}))
+            .map(|a| {
+                let log_since = self.kept.of(a.domid, &a.uuid).map(|kept| kept.image);
+                json!({"name": a.name, "domid": a.domid, "snapshotting": busy.contains(&a.domid), "log_since": log_since})
+            })
             .collect();
         // A list that can't be read is told of by the commands that need it.
         let networks = self.net.list().unwrap_or_default();
@@ -156,6 +156,11 @@ impl Server {
                 Error::new(format!("a snapshot of `{guest}` is in progress")).hint("Wait until it has ended")
             );
         }
+        let Some(_claim) = self.desk.mend(entry.domid) else {
+            return Err(Error::new(format!("what a snapshot of `{guest}` left is being undone"))
+                .hint("Try again in a moment; luthierd's log says what it is waiting for"));
+        };
+        self.end_log(&entry);
         allowed.retain(|a| *a != entry)?;
         Ok(json!({"guest": entry.name, "domid": entry.domid}))
     }

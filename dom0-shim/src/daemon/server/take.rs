@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use store::{ImageId, ImageWriter, MemoryFigures, Meta};
+use store::{ImageId, ImageWriter, MemoryFigures, Meta, Rest};
 
 use super::attach::check_kind;
+use super::ground::Ground;
 use super::{Attached, Server, Teller, lock, on_hang_up};
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::desk::Claim;
-use crate::daemon::guest::{Guest, Parts};
+use crate::daemon::guest::{Guest, LogPlan, Parts};
 use crate::daemon::link::Connection;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::plan::{Known, plan};
@@ -78,15 +79,16 @@ impl Server {
         let networks = self.net.of_vifs(&xl::vifs(&config));
         let frames = self.xen.frames(who.domid)?;
         let images = &self.options.images;
+        let uuid = uuid_text(&who.uuid);
+        let ground = self.ground(&who, &uuid, &frames, options)?;
         fs::create_dir_all(images).map_err(|e| {
             Error::from(store::Error::from_io("making", images, e))
                 .hint("Images can be kept elsewhere: luthierd --images DIR")
         })?;
         let created = SystemTime::now();
-        let uuid = who.uuid;
         let meta = Meta {
             guest: who.name.clone(),
-            uuid: uuid_text(&who.uuid),
+            uuid,
             created,
             xen: self.xen.store_version(),
             vcpus: info.online_vcpus.max(1),
@@ -95,7 +97,16 @@ impl Server {
             policy: options.policy.name().into(),
         };
         let id = ImageId::unused(images, &who.name, created);
-        let writer = ImageWriter::create(images, id, meta)?;
+        let Ground { parent, base, read_all } = ground;
+        let plan_base = if base.is_some() { handoff::Base::Log } else { handoff::Base::Everything };
+        let writer = match parent {
+            None => ImageWriter::create(images, id, meta)?,
+            Some(parent) => {
+                // What the log does not have is as it was.
+                let rest = if base.is_some() { Rest::AsInParent } else { Rest::Required };
+                ImageWriter::create_on(images, id, meta, parent, rest)?
+            }
+        };
         let image = writer.id().to_string();
         let (mailbox, mail) = Mailbox::new(Sink::new(writer, options.codec)?);
         claim.cancel_at(&mailbox);
@@ -108,15 +119,19 @@ impl Server {
             config,
             suspend_timeout: Duration::from_secs(options.suspend_timeout.into()),
             cancelled: mailbox.cancelled(),
+            log: LogPlan::new(base, options.keep_log),
+            kept: self.kept.clone(),
+            prepare: options.prepare.wanted(),
         })?;
         tracing::info!(image, pages = guest.pages(), policy = options.policy.name(), "snapshot begins");
         tell(Event::Started { image: image.clone(), pages: guest.pages() });
         begun(&mailbox)?;
-        let known =
-            Known { capacity: 0, fixed_us: self.costs.fixed_us(&uuid), base: handoff::Base::Everything };
+        let fixed_us = self.costs.fixed_us(&guest.uuid());
+        let known = Known { capacity: guest.capacity(), fixed_us, base: plan_base };
         let plan = plan(options, known);
         let (policy, costs) = (options.policy, &self.costs);
-        let snapshot = Snapshot { guest, connection, mailbox, mail, policy, plan, costs, networks, began };
+        let snapshot =
+            Snapshot { guest, connection, mailbox, mail, policy, plan, read_all, costs, networks, began };
         let result = snapshot.run(&self.link, tell);
         if result.is_ok() {
             tracing::info!(image, "snapshot committed");
