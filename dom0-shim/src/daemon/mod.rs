@@ -21,6 +21,7 @@ mod notes;
 mod plan;
 mod recovery;
 mod saver;
+mod schedule;
 mod server;
 mod sink;
 mod snapshot;
@@ -95,7 +96,8 @@ pub fn run(options: Options) -> Result<()> {
     let net = Arc::new(net::Net::new(files, link.clone()));
     keep_told(&link, &net);
     let server = Arc::new(server::Server::new(options.clone(), mender, link, net));
-    let ending = Arc::clone(&server);
+    let (ending, taking) = (Arc::clone(&server), Arc::clone(&server));
+    std::thread::spawn(move || taking.take_scheduled());
     let mut signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
             .context("watching for signals")?;

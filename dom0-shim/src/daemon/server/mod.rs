@@ -3,6 +3,7 @@
 mod attach;
 mod ground;
 mod net;
+mod schedule;
 mod stub;
 mod take;
 
@@ -24,6 +25,7 @@ use super::lock;
 use super::net::Net;
 use super::plan::Costs;
 use super::recovery::Mender;
+use super::schedule::Scheduler;
 use super::teller::Teller;
 use super::xen::Xen;
 use crate::api::{Event, Request};
@@ -45,6 +47,8 @@ pub(super) struct Server {
     desk: Desk,
     /// What suspending guests costs on this host.
     costs: Costs,
+    /// Periodic snapshots.
+    schedules: Scheduler,
     /// Clients that are being served.
     serving: AtomicUsize,
     /// Held while the stub is launched or destroyed.
@@ -55,6 +59,7 @@ impl Server {
     /// A server. `mender` has begun with what an earlier daemon left.
     pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
+        let schedules = Scheduler::open(&options.state, &|image| options.images.join(image).is_dir());
         let Mender { xen, journal, kept, desk } = mender.clone();
         Self {
             options,
@@ -66,6 +71,7 @@ impl Server {
             link,
             net,
             costs: Costs::default(),
+            schedules,
             serving: AtomicUsize::new(0),
             allowed,
             launching: Mutex::default(),
@@ -79,6 +85,7 @@ impl Server {
 
     /// Cancels every snapshot and waits until their guests are as they were.
     pub(super) fn stop(&self, timeout: Duration) {
+        self.schedules.stop();
         self.desk.stop(timeout);
         // Their clients shall hear of it.
         let until = Instant::now() + Duration::from_secs(1);
@@ -122,6 +129,7 @@ impl Server {
             Request::Down { force } => self.down(force),
             Request::Attach { guest, net, mac } => self.attach(&guest, net.as_deref(), mac.as_deref()),
             Request::Detach { guest } => self.detach(&guest),
+            Request::Schedule { schedule } => self.schedules.answer(schedule),
             Request::Net { net } => self.net_request(net, client, teller),
             Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, &options),
         }
