@@ -22,12 +22,17 @@ begin_guest() {
 # bytes FILE...: what files take on the disk: holes cost nothing.
 bytes() { du -s -k "$@" | awk '{ n += $1 } END { print n * 1024 }'; }
 
-# Pages that libxc says it sent, of the output of `xl -vvv migrate`: the last count of each round
-# (`Frames: 65536/1044480`, then `of remaining`), added up.
-pages_of_log() {
-    tr '\r' '\n' <"$1" | awk -v pages="$pages" '
-        /iteration [0-9]+: total_sent|total_written/ { for (i = 1; i <= NF; i++) if ($i ~ /total_(sent|written)/) n = $(i + 1) + 0 }
-        END { print (n > 0 ? n : pages) }'
+# What libxc says of each of its rounds (`progress: Frames iteration 2: 512/512  100%`), of the output
+# of `xl -vvv migrate`: `metric value` a line. Its first round counts frames that are holes, too.
+rounds_of_log() {
+    tr '\r' '\n' <"$1" | sed -n 's|.*progress: Frames.* \([0-9]*\)/\1 *100%.*|\1|p' | awk -v pages="$pages" '
+        { n = ($1 > pages ? pages : $1); sent += n; if (NR > 1) { left++; dirtied += n } last = n }
+        END {
+            print "pages", (NR ? sent : pages)
+            print "bytes", (NR ? sent : pages) * 4096
+            if (NR) { print "rounds", NR; print "last_round_pages", last }
+            if (left) print "dirty_pages", dirtied / left
+        }'
 }
 
 # sample GUEST SUBJECT: one of it; leaves lines `metric value` in /tmp/figures.
@@ -74,9 +79,7 @@ figures() {
         echo bytes "$(bytes "$STORE/x.save")"
         ;;
     xl-migrate)
-        sent=$(pages_of_log /tmp/m.err)
-        echo pages "$sent"
-        echo bytes $((sent * 4096))
+        rounds_of_log /tmp/m.err
         ;;
     luthier*)
         echo stub_cpu_ms "$(json_number "$m" with_cpu_ms)"
