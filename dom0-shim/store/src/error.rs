@@ -47,7 +47,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process holds the image's lock.
-    #[error("{} is in use by another process: wait until its snapshot, restore, export or removal has ended", .path.display())]
+    #[error("{} is in use by another process: wait until its snapshot, restore, export, merge or removal has ended", .path.display())]
     InUse {
         /// Directory that is locked.
         path: PathBuf,

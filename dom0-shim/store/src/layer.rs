@@ -81,8 +81,11 @@ pub(crate) fn name_of(path: &Path) -> String {
 /// Locks a directory. The lock ends when the file is dropped. Fails with [`Error::InUse`], and does
 /// not wait.
 pub(crate) fn lock(path: &Path, how: Lock) -> Result<File> {
+    lock_opened(File::open(path).at("opening", path)?, path, how)
+}
+
+fn lock_opened(dir: File, path: &Path, how: Lock) -> Result<File> {
     let in_use = || Error::InUse { path: path.to_path_buf() };
-    let dir = File::open(path).at("opening", path)?;
     let locked = match how {
         Lock::Shared => dir.try_lock_shared(),
         Lock::Exclusive => dir.try_lock(),
@@ -92,7 +95,8 @@ pub(crate) fn lock(path: &Path, how: Lock) -> Result<File> {
         Err(TryLockError::WouldBlock) => return Err(in_use()),
         Err(TryLockError::Error(e)) => return Err(Error::from_io("locking", path, e)),
     }
-    // Between opening and locking, a removal or a merge may have put another directory in its place.
+    // Between opening and locking, a removal or a merge may have put another directory in its place:
+    // then this lock is one on what nobody will look at.
     let mine = dir.metadata().at("looking at", path)?;
     match fs::metadata(path) {
         Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => Ok(dir),
@@ -129,4 +133,27 @@ pub(crate) fn read_bounded(dir: &Path, name: &str, max: u64) -> Result<Vec<u8>> 
         .read_to_end(&mut out)
         .at("reading", &path)?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_on_a_directory_that_was_replaced_meanwhile_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("image"), dir.path().join("other"));
+        for how in [Lock::Shared, Lock::Exclusive] {
+            fs::create_dir(&path).unwrap();
+            let opened = File::open(&path).unwrap();
+            fs::rename(&path, &other).unwrap();
+            assert!(matches!(lock_opened(opened, &path, how), Err(Error::InUse { .. })), "removed");
+            fs::create_dir(&path).unwrap();
+            let opened = File::open(&other).unwrap();
+            assert!(matches!(lock_opened(opened, &path, how), Err(Error::InUse { .. })), "replaced");
+            lock(&path, how).unwrap();
+            fs::remove_dir(&path).unwrap();
+            fs::remove_dir(&other).unwrap();
+        }
+    }
 }

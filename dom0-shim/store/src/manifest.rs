@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::extents::{Extent, Extents};
 use crate::id::ImageId;
+use crate::time::utc_text;
 use crate::{PAGE_SIZE, table};
 
 /// Format of the images that this version writes. It reads all from 1 on.
@@ -158,6 +159,36 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// What it will say of an image that is being written, as far as that is known at the start.
+    /// Fails with [`Error::BadMeta`].
+    pub(crate) fn head(id: &ImageId, meta: &Meta) -> Result<Manifest> {
+        check_uuid(&meta.uuid).map_err(Error::BadMeta)?;
+        if meta.vcpus == 0 {
+            return Err(Error::BadMeta("it has no vCPUs".into()));
+        }
+        let unknown = FileEntry { length: 0, sha256: None };
+        Ok(Manifest {
+            format: FORMAT,
+            id: id.to_string(),
+            guest: meta.guest.clone(),
+            uuid: meta.uuid.clone(),
+            created: utc_text(meta.created),
+            xen: meta.xen,
+            vcpus: meta.vcpus,
+            memory: meta.memory,
+            page_size: PAGE_SIZE as u64,
+            pages: meta.extents.pages(),
+            zero_pages: 0,
+            extents: meta.extents.runs().to_vec(),
+            parent: None,
+            stored: None,
+            contents: None,
+            policy: meta.policy.clone(),
+            report: serde_json::Value::Null,
+            files: Files { memory: unknown.clone(), pages: unknown.clone(), state: unknown },
+        })
+    }
+
     /// The file's contents, checksum included.
     pub(crate) fn encode(&self) -> std::result::Result<Vec<u8>, serde_json::Error> {
         let mut text = serde_json::to_string_pretty(self)?;

@@ -19,10 +19,9 @@ use crate::id::{ImageId, PARTIAL};
 use crate::image::Image;
 use crate::layer::{Lock, lock};
 use crate::lz4::Coder;
-use crate::manifest::{self, FileEntry, Files, Manifest, Meta, Stored, check_uuid};
+use crate::manifest::{self, Manifest, Meta, Stored};
 use crate::state::State;
 use crate::table::{ENTRY_SIZE, PageState};
-use crate::time::utc_text;
 use crate::{PAGE_SIZE, Page, lz4, page_checksum};
 
 mod base;
@@ -69,7 +68,7 @@ impl ImageWriter {
     /// with [`Error::BadMeta`] for a description that can't be true, and with [`Error::Full`],
     /// [`Error::NoDirectory`] or [`Error::ReadOnly`] when the directory can't be written.
     pub fn create(dir: &Path, id: ImageId, meta: Meta) -> Result<ImageWriter> {
-        let head = head(&id, &meta)?;
+        let head = Manifest::head(&id, &meta)?;
         if !dir.is_dir() {
             return Err(Error::NoDirectory { path: dir.to_path_buf() });
         }
@@ -381,33 +380,4 @@ impl Drop for ImageWriter {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
-}
-
-/// What the manifest will say, as far as it is known at the start.
-fn head(id: &ImageId, meta: &Meta) -> Result<Manifest> {
-    check_uuid(&meta.uuid).map_err(Error::BadMeta)?;
-    if meta.vcpus == 0 {
-        return Err(Error::BadMeta("it has no vCPUs".into()));
-    }
-    let unknown = FileEntry { length: 0, sha256: None };
-    Ok(Manifest {
-        format: manifest::FORMAT,
-        id: id.to_string(),
-        guest: meta.guest.clone(),
-        uuid: meta.uuid.clone(),
-        created: utc_text(meta.created),
-        xen: meta.xen,
-        vcpus: meta.vcpus,
-        memory: meta.memory,
-        page_size: PAGE_SIZE as u64,
-        pages: meta.extents.pages(),
-        zero_pages: 0,
-        extents: meta.extents.runs().to_vec(),
-        parent: None,
-        stored: None,
-        contents: None,
-        policy: meta.policy.clone(),
-        report: serde_json::Value::Null,
-        files: Files { memory: unknown.clone(), pages: unknown.clone(), state: unknown },
-    })
 }

@@ -108,24 +108,17 @@ impl ImageWriter {
     /// Makes holes of the blocks before `end` in which no record counts. A file system that can't
     /// keeps them: they harm nobody.
     pub(super) fn punch_records(&mut self, end: u64) {
-        let start = self.records.start;
-        let blocks = (end.saturating_sub(start) / BLOCK) as usize;
-        let mut live = vec![false; blocks];
-        for record in self.live_records() {
-            let first = (record.start.saturating_sub(start) / BLOCK) as usize;
-            let last = (record.end.saturating_sub(start + 1) / BLOCK) as usize;
-            for block in live.iter_mut().take(last + 1).skip(first) {
-                *block = true;
-            }
-        }
-        let mut at = start;
-        for run in live.chunk_by(|a, b| a == b) {
-            let length = run.len() as u64 * BLOCK;
-            if run.first() == Some(&false) {
+        let mut live: Vec<Range<u64>> = self.live_records().collect();
+        live.sort_unstable_by_key(|record| record.start);
+        live.push(end..end);
+        let mut at = self.records.start;
+        for record in live {
+            let (from, to) = (at.next_multiple_of(BLOCK), record.start.min(end) / BLOCK * BLOCK);
+            if from < to {
                 let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                let _ = rustix::fs::fallocate(&self.memory, how, at, length);
+                let _ = rustix::fs::fallocate(&self.memory, how, from, to - from);
             }
-            at += length;
+            at = at.max(record.end);
         }
         self.records.dead = 0;
     }

@@ -1,6 +1,8 @@
 //! A small guest to make images of.
 #![allow(dead_code)]
 
+pub(crate) mod mixed;
+
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
