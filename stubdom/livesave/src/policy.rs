@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::report::Round;
+use crate::report::{Round, rate};
 
 mod any;
 mod cost;
@@ -56,13 +56,15 @@ impl View<'_> {
         self.rounds.iter().map(|round| round.dirtied).max().unwrap_or(0)
     }
 
-    /// The suspended time to be expected if the guest were suspended now: `left`, and what else
-    /// of its working set it writes to until it stands still, which takes about as long as
-    /// fetching a bitmap.
+    /// The suspended time to be expected if the guest were suspended now: for `left`, and for
+    /// what else of its working set it writes to until it stands still, which takes about as
+    /// long as fetching a bitmap. Pages that were skipped are hot: they are in `left`.
     pub fn suspended_us(&self) -> u64 {
-        let writes = self.round().dirty_rate().saturating_mul(self.cost.fetch_us) / 1_000_000;
+        let round = self.round();
         let set = u64::from(self.working_set());
         let clean = set.saturating_sub(self.left.into());
+        let cold = round.dirtied.saturating_sub(round.skipped);
+        let writes = rate(cold.into(), round.time_us).saturating_mul(self.cost.fetch_us) / 1_000_000;
         let more = writes.saturating_mul(clean).checked_div(set).unwrap_or(0).min(clean);
         self.cost.suspended_us(more + u64::from(self.left))
     }

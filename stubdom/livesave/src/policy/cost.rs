@@ -1,5 +1,7 @@
 //! What things cost, as measured so far: from it the suspended time is foretold.
 
+use crate::report::rate;
+
 /// Half of what is known is forgotten each time this many pages were added: 32 MiB.
 const WINDOW: u64 = 8192;
 
@@ -32,7 +34,7 @@ impl Pace {
 
     /// Pages a second, 0 if nothing is known.
     pub fn rate(&self) -> u64 {
-        self.pages.saturating_mul(1_000_000).checked_div(self.us).unwrap_or(0)
+        rate(self.pages, self.us)
     }
 }
 

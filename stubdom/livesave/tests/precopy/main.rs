@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod downtime;
 mod faults;
 mod image;
 mod incremental;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use livesave::{AnyPolicy, Event, Outcome, Precopy, ReadDone};
+use livesave::{AnyPolicy, Event, Outcome, Policy, Precopy, ReadDone};
 
 use super::{Asked, Fault, Guest, Mutant, Run, Scenario, ask};
 
@@ -35,12 +35,12 @@ impl Default for Speed {
 }
 
 /// Looks at the engine after each event.
-type Watch = dyn FnMut(&Precopy<AnyPolicy>);
+type Watch<P> = dyn FnMut(&Precopy<P>);
 
-pub struct Driver {
-    pub(super) engine: Precopy<AnyPolicy>,
+pub struct Driver<P = AnyPolicy> {
+    pub(super) engine: Precopy<P>,
     pub guest: Guest,
-    pub(super) scenario: Scenario,
+    pub scenario: Scenario,
     pub mutant: Mutant,
     /// The action (counted from 0) at which something goes wrong.
     pub fault: Option<(usize, Fault)>,
@@ -49,7 +49,7 @@ pub struct Driver {
     /// Someone else has log-dirty mode: ours is refused.
     pub log_dirty_taken: bool,
     /// Called with the engine after each event.
-    pub watch: Box<Watch>,
+    pub watch: Box<Watch<P>>,
     pub(super) now: f64,
     pub(super) image: Vec<Option<u64>>,
     pub(super) pool: Vec<(u32, u64)>,
@@ -74,10 +74,10 @@ pub(super) enum Answer {
     Written,
 }
 
-impl Driver {
-    pub fn new(scenario: &Scenario) -> Self {
+impl<P: Policy> Driver<P> {
+    pub fn new(scenario: &Scenario, policy: P) -> Self {
         Self {
-            engine: Precopy::new(scenario.config, scenario.policy).unwrap(),
+            engine: Precopy::new(scenario.config, policy).unwrap(),
             guest: Guest::new(scenario),
             scenario: scenario.clone(),
             mutant: Mutant::None,
@@ -101,14 +101,6 @@ impl Driver {
         }
     }
 
-    /// The next snapshot of the same guest, on top of the image that `earlier` left. The guest
-    /// runs for so many seconds in between.
-    pub fn on_top_of(scenario: &Scenario, earlier: Run, seconds: f64) -> Self {
-        let mut driver = Self { guest: earlier.guest, image: earlier.image, ..Self::new(scenario) };
-        driver.guest.advance(seconds);
-        driver
-    }
-
     fn us(&self) -> u64 {
         (self.now * 1e6) as u64
     }
@@ -118,7 +110,7 @@ impl Driver {
         self.now += seconds;
     }
 
-    pub fn run(mut self) -> Run {
+    pub fn run(mut self) -> Run<P> {
         loop {
             let now = self.us();
             let asked = match ask(&mut self.engine, now) {
@@ -183,7 +175,7 @@ impl Driver {
         }
     }
 
-    fn end(self, outcome: Outcome) -> Run {
+    fn end(self, outcome: Outcome) -> Run<P> {
         Run {
             outcome,
             trace: self.trace,
@@ -200,5 +192,16 @@ impl Driver {
             skipped: self.skipped,
             pool_overrun: self.pool_overrun,
         }
+    }
+}
+
+impl Driver {
+    /// The next snapshot of the same guest, on top of the image that `earlier` left. The guest
+    /// runs for so many seconds in between.
+    pub fn on_top_of(scenario: &Scenario, earlier: Run, seconds: f64) -> Self {
+        let mut driver =
+            Self { guest: earlier.guest, image: earlier.image, ..Self::new(scenario, scenario.policy) };
+        driver.guest.advance(seconds);
+        driver
     }
 }

@@ -16,7 +16,7 @@ pub use guest::{Guest, Pattern, Writer};
 pub use rng::Rng;
 pub use run::Run;
 
-use livesave::{AnyPolicy, Config, Downtime, LiveSave, PoolFit, Skip, XenSave};
+use livesave::{AnyPolicy, Config, Downtime, LiveSave, Policy, PoolFit, Skip, XenSave};
 
 /// One run with everything that shapes it.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Scenario {
     pub balloon_rate: f64,
     /// Bytes of the dirty bitmap in a piece.
     pub chunk: usize,
+    /// Whether the driver says how long copying took.
+    pub report_copying: bool,
     pub seed: u64,
 }
 
@@ -63,6 +65,7 @@ impl Scenario {
             zero_one_in: 1 + rng.below(20),
             balloon_rate: if rng.below(4) == 0 { 2000.0 } else { 0.0 },
             chunk: 1 + rng.below(50) as usize,
+            report_copying: true,
             seed,
         }
     }
@@ -96,13 +99,19 @@ impl Scenario {
             zero_one_in: u64::MAX,
             balloon_rate: 0.0,
             chunk: 4096,
+            report_copying: true,
             seed: 1,
         }
     }
 
     /// The driver with its guest, ready to run.
     pub fn driver(&self) -> Driver {
-        Driver::new(self)
+        Driver::new(self, self.policy)
+    }
+
+    /// The same with a policy of the test's own.
+    pub fn driver_with<P: Policy>(&self, policy: P) -> Driver<P> {
+        Driver::new(self, policy)
     }
 
     /// Runs it without faults.

@@ -1,15 +1,15 @@
 //! What a run left behind.
 
-use livesave::{AnyPolicy, Outcome, Precopy, Report, Round};
+use livesave::{AnyPolicy, Outcome, Policy, Precopy, Report, Round};
 
 use super::{Asked, Guest};
 
 /// The end of a run.
 #[derive(Debug)]
-pub struct Run {
+pub struct Run<P = AnyPolicy> {
     pub outcome: Outcome,
     pub trace: Vec<Asked>,
-    pub engine: Precopy<AnyPolicy>,
+    pub engine: Precopy<P>,
     pub guest: Guest,
     /// Memory when the state was recorded.
     pub cut: Option<Guest>,
@@ -30,7 +30,7 @@ pub struct Run {
     pub pool_overrun: u64,
 }
 
-impl Run {
+impl<P: Policy> Run<P> {
     /// The first slot in which the image is not the guest at the cut.
     pub fn difference(&self) -> Option<u32> {
         let cut = self.cut.as_ref().expect("no cut");

@@ -1,6 +1,6 @@
 //! Does what the engine asks.
 
-use livesave::{Base, How, ReadDone};
+use livesave::{Base, How, Policy, ReadDone};
 
 use super::driver::{Answer, Driver};
 use super::{Asked, Mutant};
@@ -8,7 +8,7 @@ use super::{Asked, Mutant};
 /// Page contents that were read while the guest wrote to them.
 const TORN: u64 = u64::MAX - 1;
 
-impl Driver {
+impl<P: Policy> Driver<P> {
     pub(super) fn carry_out(&mut self, asked: Asked, batch: &[u32]) -> Answer {
         match asked {
             Asked::Clean { .. } | Asked::Read { .. } | Asked::WriteOut => {}
@@ -120,7 +120,9 @@ impl Driver {
         let pool_pages = self.scenario.config.pool_pages;
         self.pool_overrun += (self.pool.len() as u64).saturating_sub(pool_pages.into());
         let pool_left = pool_pages.saturating_sub(self.pool.len() as u32);
-        let copy_us = (f64::from(sent + zero) * 1e6 / self.scenario.speed.pool_pages_per_second) as u64;
+        let copying = f64::from(u8::from(self.scenario.report_copying));
+        let copy_us =
+            (copying * f64::from(sent + zero) * 1e6 / self.scenario.speed.pool_pages_per_second) as u64;
         let done = ReadDone { sent, zero, skipped, missing: &[], pool_left, copy_us };
         Answer::Read { done, missing }
     }
