@@ -28,7 +28,7 @@ OTHERS='improved-live-save smart-stop pool-fit xen-migrate xen-migrate-4.5 xen-s
 start_stub "$POOL" || fail "no stub domain"
 for case in $(cat /add/cases); do
     case $case in
-    idle) words='fill_mib=128 fill_rate=1' ;;
+    idle) words='dirty_mib=128 dirty_rate=0' ;;
     moderate) words="dirty_mib=128 dirty_rate=$MODERATE" ;;
     saturating) words='dirty_mib=128 dirty_rate=max' ;;
     esac

@@ -1,8 +1,10 @@
 # One snapshot or migration by any subject, and its figures: for the benches `live-save` and
 # `sweep`. Sourced by them, in Dom0.
 
-# start_stub POOL_MIB: luthierd and the stub domain; sets `stub`.
+# start_stub POOL_MIB: luthierd and the stub domain; sets `stub`. Dom0 gets the weight of the stub, for
+# all subjects, as operators are told to do on hosts where guests contend for the CPU.
 start_stub() {
+    xl sched-credit2 -d 0 -w 1024
     start-luthier --pool "$1" && stub=$(xl domid luthier-stub)
 }
 
@@ -10,7 +12,7 @@ start_stub() {
 # Its console prints little and its gaps are watched.
 begin_guest() {
     # shellcheck disable=SC2086 # words
-    start_guest "$1" "$2" 1 gap_ms=10 rate=1 stats=2 $3
+    start_guest "$1" "$2" 1 gap_ms=20 rate=1 stats=5 $3
     for _ in $(seq 60); do
         sleep 1
         grep -qa '^stats ' "/var/log/xen/console/guest-$1.log" && break

@@ -32,7 +32,7 @@ start_stub "$POOL" || fail "no stub domain"
 half=$((MEM / 2))
 running=
 for cap in $CAPS; do
-    [ "$cap" = idle ] && words="fill_mib=$half fill_rate=1" || words="dirty_mib=$half"
+    [ "$cap" = idle ] && words="dirty_mib=$half dirty_rate=0" || words="dirty_mib=$half"
     for round in $(seq "$ROUNDS"); do
         for subject in $SUBJECTS; do
             if [ "$running" != "$words" ] || ! xl domid sweep >/dev/null 2>&1; then

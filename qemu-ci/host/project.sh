@@ -81,6 +81,8 @@ stage_overlay() {
         install_if_there "$built/examples/grants" "$stage/usr/bin/grants"
         install_if_there "$built/measure" "$stage/usr/bin/measure"
         install_if_there "$built/foreign-read" "$stage/usr/bin/foreign-read"
+        install_if_there "$built/oracle" "$stage/usr/bin/oracle"
+        install_if_there "$built/trace" "$stage/usr/bin/trace"
         install_if_there "$built/examples/meddle" "$stage/usr/bin/meddle"
         install_if_there "$TARGET_DIR/kernel/stubdom" "$stage/usr/lib/luthier/stubdom"
         install -D -m 644 "$REPO/boot/host/stub.cfg" "$stage/etc/luthier/stub.cfg"

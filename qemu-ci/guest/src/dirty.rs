@@ -24,18 +24,23 @@ pub(crate) fn written() -> u64 {
     WRITTEN.load(Relaxed)
 }
 
-/// Begins to overwrite `mib` MiB, `rate` pages a second (`None`: without a pause).
+/// Begins to overwrite `mib` MiB, `rate` pages a second (`None`: without a pause; 0: they are only
+/// filled, once).
 pub(crate) fn start(mib: u64, rate: Option<u64>) {
     if mib > 0 {
         thread::spawn(move || write(mib, rate));
     }
 }
 
-fn write(mib: u64, rate: Option<u64>) -> ! {
+fn write(mib: u64, rate: Option<u64>) {
     let mut pages = vec![Page([0; WORDS]); (mib * PAGES_PER_MIB) as usize];
     let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
     pages.iter_mut().for_each(|page| random.fill(page));
     println!("dirty filled");
+    if rate == Some(0) {
+        pages.leak();
+        return;
+    }
     let (mut last, mut due) = (Instant::now(), 0.0);
     loop {
         let visits = match rate {

@@ -9,7 +9,7 @@
 //! | `rewrite_rate` | pages rewritten a second by all vCPUs together, or `max` | 1000 |
 //! | `rewrite_order` | `random` (each page once a sweep, in a new order) or `cyclic` | random |
 //! | `dirty_mib` | memory overwritten in pages drawn at random, unchecked, in MiB | 0 |
-//! | `dirty_rate` | pages of it a second, or `max` | max |
+//! | `dirty_rate` | pages of it a second, or `max`; 0: filled once | max |
 //! | `fill_mib` | memory filled once with incompressible data, in MiB | 0 |
 //! | `fill_rate` | pages of the fill that are checked a second | 2000 |
 //! | `edit_mib` | memory with text of which a few words change at a time, in MiB | 0 |
@@ -81,7 +81,7 @@ impl Settings {
             dirty_mib: number("dirty_mib", 0),
             dirty_rate: match get("dirty_rate").as_deref() {
                 None | Some("max") => None,
-                _ => Some(number("dirty_rate", 1).max(1)),
+                _ => Some(number("dirty_rate", 0)),
             },
             fill_mib: number("fill_mib", 0),
             fill_rate: number("fill_rate", 2000).max(1),
