@@ -1,5 +1,6 @@
 //! `cargo bench -p livesave`: what each codec costs for a byte, and what it saves, on several
-//! kinds of pages, beside zlib at level 1 (zlib-rs) on the same pages in the same run. One JSON object a line.
+//! kinds of pages, beside zlib (the library in C) and zlib-rs at level 1 on
+//! the same pages in the same run. One JSON object a line.
 //!
 //! | kind | pages |
 //! | --- | --- |
@@ -9,6 +10,8 @@
 //! | again | those of `heap` again and again, with a few fields changed each time |
 //! | copied | pages of the kinds above, moved by a kilobyte |
 //! | noise | random bytes |
+
+use std::path::{Path, PathBuf};
 
 use livesave::PAGE_SIZE;
 use livesave::codec::{CodecConfig, Page};
@@ -26,13 +29,7 @@ const PAGES: usize = 1000;
 
 fn main() {
     let code = std::env::current_exe().and_then(std::fs::read).expect("this program's file");
-    let text: String = [
-        include_str!("measure.rs"),
-        include_str!("../src/codec/encoder.rs"),
-        include_str!("../src/precopy.rs"),
-        include_str!("../src/codec/cache.rs"),
-    ]
-    .concat();
+    let text = sources(Path::new(env!("CARGO_MANIFEST_DIR")));
     let heap = heap();
     let mut again = heap.clone();
     for version in 0..3 {
@@ -44,10 +41,10 @@ fn main() {
     copied.extend(split(&code[1024..]));
     let mut rng = Rng::new(3);
     let noise: Vec<u8> = (0..PAGES * PAGE_SIZE).map(|_| rng.next() as u8).collect();
-    let mixed = [split(&code), split(text.as_bytes()), heap.clone(), again.clone(), split(&noise)].concat();
+    let mixed = [split(&code), split(&text), heap.clone(), again.clone(), split(&noise)].concat();
     for (kind, pages) in [
         ("code", split(&code)),
-        ("text", split(text.as_bytes())),
+        ("text", split(&text)),
         ("heap", heap),
         ("again", again),
         ("copied", copied),
@@ -67,6 +64,7 @@ fn run(kind: &str, pages: &[Page]) {
         }
     };
     let zlib = measure::other("zlib-1", measure::zlib(), stream);
+    let zlib_rs = measure::other("zlib-rs-1", measure::zlib_rs(), stream);
     let raw =
         CodecConfig { block_cache: 8 << 10, delta_pages: PAGES as u32, ..CodecConfig::raw(PAGES as u32) };
     for (name, config) in measure::combinations(raw) {
@@ -74,13 +72,27 @@ fn run(kind: &str, pages: &[Page]) {
         let runs = (0..3).map(|_| measure::codecs(&name, config, 10, stream));
         let mut best = runs.min_by_key(|run| run.encode).expect("three runs");
         best.more = format!(
-            "{},\"kind\":\"{kind}\",\"times_below_zlib\":{:.2}",
+            "{},\"kind\":\"{kind}\",\"times_below_zlib\":{:.2},\"times_below_zlib_rs\":{:.2}",
             best.more,
-            zlib.ns_per_byte() / best.ns_per_byte()
+            zlib.ns_per_byte() / best.ns_per_byte(),
+            zlib_rs.ns_per_byte() / best.ns_per_byte(),
         );
         println!("{best}");
     }
-    println!("{zlib}");
+    println!("{zlib}\n{zlib_rs}");
+}
+
+/// All Rust sources of this crate, one after the other.
+fn sources(folder: &Path) -> Vec<u8> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<PathBuf> = entries.collect();
+    paths.sort();
+    let text = |path: &PathBuf| match path.is_dir() {
+        true => sources(path),
+        false if path.extension().is_some_and(|end| end == "rs") => std::fs::read(path).expect("a file"),
+        false => Vec::new(),
+    };
+    paths.iter().flat_map(text).collect()
 }
 
 fn split(bytes: &[u8]) -> Vec<Page> {

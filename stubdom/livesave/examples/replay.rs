@@ -1,6 +1,6 @@
 //! Replays a trace of page writes through the codecs: `cargo run --release -p livesave --example
 //! replay -- FILE [BLOCKS [BASES [SINK]]]`, one JSON object a line for each combination of codecs, for
-//! the paper's codec and for zlib at level 1.
+//! the paper's codec, for zlib at level 1 and for zlib-rs at level 1.
 //!
 //! A trace is a row of records in the order of sending: the slot (u32, little endian) and the 4096
 //! bytes of the page; a slot of `0xffff_ffff` stands alone and begins a round.
@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.more = format!(",\"again\":{},\"bases\":{}", paper.again / 4, paper.bases / 4);
     println!("{figures}");
     println!("{}", measure::other("zlib-1", measure::zlib(), stream));
+    println!("{}", measure::other("zlib-rs-1", measure::zlib_rs(), stream));
     Ok(())
 }
 

@@ -117,3 +117,60 @@ fn take_varint(bytes: &mut &[u8]) -> Result<usize, CodecError> {
     *bytes = rest;
     Ok(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The runs of a page against zeroes of which so many bytes from each place have changed.
+    fn changed(places: &[(usize, usize)]) -> Option<(usize, Touched)> {
+        let base = [0; PAGE_SIZE];
+        let mut page = base;
+        places.iter().for_each(|(at, len)| page[*at..at + len].fill(9));
+        let mut out = [0xee; PAGE_SIZE];
+        let (len, touched) = runs(&base, &page, &mut out)?;
+        let mut again = base;
+        assert_eq!(apply(&out[..len], &mut again), Ok(touched));
+        assert!(again == page, "{places:?}");
+        Some((len, touched))
+    }
+
+    #[test]
+    fn a_page_that_has_not_changed_has_no_runs() {
+        assert_eq!(changed(&[]), Some((0, Touched(0))));
+    }
+
+    #[test]
+    fn a_run_is_exact_to_the_byte_at_every_place() {
+        for at in 0..PAGE_SIZE {
+            for len in [1, 2, 7, 8, 9, 200] {
+                let len = len.min(PAGE_SIZE - at);
+                let numbers = if at < 0x80 { 1 } else { 2 } + if len < 0x80 { 1 } else { 2 };
+                assert_eq!(changed(&[(at, len)]).unwrap().0, numbers + len, "{at} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_equal_ends_a_run_and_less_does_not() {
+        assert_eq!(changed(&[(0, 8), (16, 8)]).unwrap().0, 2 + 8 + 2 + 8);
+        assert_eq!(changed(&[(0, 1), (15, 1)]).unwrap().0, 2 + 16);
+        assert_eq!(changed(&[(0, 7), (16, 1)]).unwrap().0, 2 + 7 + 2 + 1);
+    }
+
+    #[test]
+    fn three_quarters_of_a_page_are_too_much() {
+        let most = THRESHOLD - 1 - 3;
+        assert_eq!(changed(&[(0, most)]).unwrap().0, THRESHOLD - 1);
+        assert_eq!(changed(&[(0, most + 1)]), None);
+        assert_eq!(changed(&[(0, PAGE_SIZE)]), None);
+    }
+
+    #[test]
+    fn the_blocks_that_changed_are_known() {
+        assert_eq!(changed(&[(1023, 1)]).unwrap().1, Touched(0b0001));
+        assert_eq!(changed(&[(1023, 2)]).unwrap().1, Touched(0b0011));
+        assert_eq!(changed(&[(0, 1), (4095, 1)]).unwrap().1, Touched(0b1001));
+        assert_eq!(changed(&[(1000, 2100)]).unwrap().1, Touched(0b1111));
+    }
+}

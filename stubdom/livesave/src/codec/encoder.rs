@@ -11,7 +11,7 @@ use super::{BLOCK_SIZE, BLOCKS, Block, Class, Coding, Encoded, Page, Stats, delt
 use crate::{PAGE_SIZE, is_zero};
 
 /// Runs shorter than this are not packed: LZ4 takes its time and saves next to nothing.
-const PACKED_FROM: usize = 128;
+const PACKED_FROM: usize = 512;
 
 /// Makes pages small. One for each guest and stream: nothing of one guest is ever found in
 /// another's (CN17).
