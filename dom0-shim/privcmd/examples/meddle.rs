@@ -10,6 +10,7 @@
 //! - `meddle clear DOMID READER`: clears what READER was let into in the upper half of the table
 //! - `meddle log DOMID`: begins a log of the guest's writes, as somebody else would
 //! - `meddle unlog DOMID`: ends whoever's log of the guest's writes
+//! - `meddle clean DOMID`: takes out what is in whoever's log, and clears it
 //! - `meddle stall DOMID`: has a paused guest read a request in its control node, and pauses it
 //!   again before it can answer
 //! - `meddle unlogged DOMID`: fails if somebody logs the guest's writes
@@ -38,10 +39,11 @@ fn main() -> ExitCode {
         (Some("clear"), Some(domid), Some(reader)) => clear(domid, reader),
         (Some("log"), Some(domid), _) => log(domid),
         (Some("unlog"), Some(domid), _) => unlog(domid),
+        (Some("clean"), Some(domid), _) => clean(domid),
         (Some("stall"), Some(domid), _) => stall(domid),
         (Some("unlogged"), Some(domid), _) => unlogged(domid),
         _ => Err(
-            "usage: meddle count|revoke|replace|redirect|clear DOMID READER | log|unlog|stall|unlogged DOMID"
+            "usage: meddle count|revoke|replace|redirect|clear DOMID READER | log|unlog|clean|stall|unlogged DOMID"
                 .into(),
         ),
     };
@@ -111,6 +113,15 @@ fn unlogged(domid: DomId) -> Outcome {
 
 fn unlog(domid: DomId) -> Outcome {
     Ok(Hypervisor::open()?.log_dirty_disable(domid)?)
+}
+
+fn clean(domid: DomId) -> Outcome {
+    let xen = Hypervisor::open()?;
+    let span = xen.max_gpfn(domid)? + 1;
+    let mut bits = vec![0; span.div_ceil(64) as usize];
+    xen.log_dirty_clean(domid, span, &mut bits, false)?;
+    println!("{} frames were dirty", bits.iter().map(|word: &u64| word.count_ones()).sum::<u32>());
+    Ok(())
 }
 
 fn stall(domid: DomId) -> Outcome {

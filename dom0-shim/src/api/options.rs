@@ -28,8 +28,9 @@ pub struct SnapshotOptions {
     pub strict: bool,
     /// Slow the guest down when it writes faster than pages can be copied
     ///
-    /// The last resort: lowers the cap of the guest's CPU time step by step, and gives it back
-    /// before the guest is suspended. Works with Xen's schedulers credit2 and credit.
+    /// The last resort: lowers the cap of the guest's CPU time step by step (`xl sched-credit2`), and
+    /// gives back what it was when the guest goes on, also after a crash of luthierd or of the stub.
+    /// Works with Xen's schedulers credit2 and credit; with others the snapshot goes on without.
     #[arg(long)]
     pub throttle: bool,
     /// Build on an earlier image of this guest: store only the pages that differ

@@ -89,6 +89,21 @@ fn summary(result: &Value) {
         number("pages_sent"),
         print::bytes(number("bytes") as u64)
     );
+    match (text("read").as_str(), text("parent")) {
+        ("changed", parent) => println!("  on top of {parent}: only what was written to since was read"),
+        ("all", parent) => println!("  on top of {parent}: everything was read, as {}", text("read_why")),
+        _ => {}
+    }
+    match result.get("log_kept").and_then(Value::as_bool) {
+        Some(true) => {
+            println!("  the log of its writes goes on: luthier snapshot --parent {}", text("image"))
+        }
+        Some(false) => println!("  the log of its writes could not be kept: luthierd's log says why"),
+        None => {}
+    }
+    if number("throttle") > 0.0 && number("throttle") < 100.0 {
+        println!("  the guest was given {} % of its CPU time meanwhile", number("throttle"));
+    }
     if number("pages_overflow") > 0.0 {
         println!(
             "  {} pages did not fit the pool and were streamed while the guest was suspended; a larger one: luthier up --pool MIB",

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handoff::{Report, Tally};
+use handoff::Report;
 use serde_json::{Map, Value, json};
 
 use crate::api::Round;
@@ -31,7 +31,6 @@ fn us_as_ms(us: u64) -> f64 {
 
 /// The report of a snapshot for its manifest and for the client.
 pub(super) fn figures(report: &Report, seen: &Seen<'_>) -> Map<String, Value> {
-    let tally = |t: Tally| json!({"pages": t.pages, "bytes": t.bytes});
     let estimate = Some(us_as_ms(report.estimate_us.into())).filter(|ms| *ms > 0.0);
     let Paper { dirty_frequency, dirty_pages, round_ms } = Paper::of(seen.rounds);
     let ways = [report.raw, report.lz4, report.delta, report.blocks];
@@ -54,10 +53,14 @@ pub(super) fn figures(report: &Report, seen: &Seen<'_>) -> Map<String, Value> {
         "copy_hypercalls": report.copy_hypercalls,
         "copy_ms": us_as_ms(report.copy_micros),
         "codec_ms": us_as_ms(report.codec_micros),
-        "raw": tally(report.raw),
-        "lz4": tally(report.lz4),
-        "delta": tally(report.delta),
-        "blocks": tally(report.blocks),
+        "raw_pages": report.raw.pages,
+        "raw_bytes": report.raw.bytes,
+        "lz4_pages": report.lz4.pages,
+        "lz4_bytes": report.lz4.bytes,
+        "delta_pages": report.delta.pages,
+        "delta_bytes": report.delta.bytes,
+        "blocks_pages": report.blocks.pages,
+        "blocks_bytes": report.blocks.bytes,
         "bytes_sent": bytes_sent,
         "freeze_ms": ms(seen.freeze),
         "estimate_ms": estimate,

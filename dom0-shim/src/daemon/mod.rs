@@ -96,6 +96,7 @@ pub fn run(options: Options) -> Result<()> {
     let net = Arc::new(net::Net::new(files, link.clone()));
     keep_told(&link, &net);
     let server = Arc::new(server::Server::new(options.clone(), mender, link, net));
+    server.tidy_logs();
     let (ending, taking) = (Arc::clone(&server), Arc::clone(&server));
     std::thread::spawn(move || taking.take_scheduled());
     let mut signals =

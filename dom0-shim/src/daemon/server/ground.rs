@@ -59,7 +59,7 @@ impl Server {
 
     /// Ends kept logs that nothing can build on any more: their image was removed, or their guest
     /// is gone.
-    pub(super) fn tidy_logs(&self) {
+    pub(in crate::daemon) fn tidy_logs(&self) {
         for kept in self.kept.all() {
             let there = self.options.images.join(&kept.image).exists();
             let same = self.xen.domain_info(kept.domid);
