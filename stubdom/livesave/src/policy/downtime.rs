@@ -10,7 +10,8 @@
 //! What is dirty again already is never read while the guest runs, not even in the first round:
 //! it has to be read again anyway. And no round is begun that can't help. A round is worth it if
 //! it takes away a quarter of the copying, or if the target is met in 8 more rounds like it; a
-//! 16th of the guest may be sent in others, as guests are not that steady.
+//! 16th of the guest may be sent in others, as guests are not that steady (in 3 of them, if the
+//! guest can be slowed down instead).
 //!
 //! # Samples
 //! Let a guest rewrite `w` pages at random, `r` times as fast as pages are sent. A round that
@@ -52,8 +53,11 @@
 
 use super::{Policy, Stop, Verdict, View};
 
-/// Live rounds at most, unless the guest can be slowed down further.
+/// Live rounds at most, with the guest as fast as it is.
 const MAX_LIVE_ROUNDS: u32 = 29;
+
+/// Live rounds at most, however often the guest was slowed down. Fewer than the engine allows.
+const MAX_LIVE_ROUNDS_IN_ALL: u32 = 60;
 
 /// Suspend when the suspended time will be within the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +68,14 @@ pub struct Downtime {
     pub strict: bool,
     /// The round at hand is a sample.
     sample: bool,
-    /// The guest was to be slowed down.
-    slowed: bool,
+    /// The round after which the guest was to be slowed down, or further down.
+    slowed: Option<u32>,
     /// What copying would have taken after the round before.
     before_us: u64,
     /// The least that it would have taken after a round that was worth it.
     best_us: u64,
-    /// Pages sent since.
+    /// Rounds since that were not, and the pages that they sent.
+    in_vain: u32,
     spent: u32,
 }
 
@@ -84,9 +89,10 @@ impl Downtime {
             target_us,
             strict,
             sample: false,
-            slowed: false,
+            slowed: None,
             before_us: u64::MAX,
             best_us: u64::MAX,
+            in_vain: 0,
             spent: 0,
         }
     }
@@ -101,7 +107,7 @@ impl Downtime {
     /// the module's two estimates.
     fn floor(&self, view: &View<'_>) -> u64 {
         let round = view.round();
-        let margin = |n: u64| if self.slowed { n.saturating_add(n / 3) } else { n };
+        let margin = |n: u64| if self.slowed.is_some() { n.saturating_add(n / 3) } else { n };
 
         let (writes, sends) = (margin(round.dirty_rate()), view.cost.send.rate());
         let faster = writes.saturating_sub(sends);
@@ -124,12 +130,15 @@ impl Downtime {
         self.before_us = copying_us;
         if copying_us <= self.best_us / 4 * 3 {
             self.best_us = copying_us;
+            self.in_vain = 0;
             self.spent = 0;
         } else if !on_the_way {
+            self.in_vain += 1;
             self.spent = self.spent.saturating_add(view.round().copied());
         }
         let nothing_to_gain = allowed_us == 0 && copying_us < view.cost.suspended_us(0) / 10;
-        self.spent > view.pages / 16 || nothing_to_gain
+        let most = if view.throttle { 3 } else { MAX_LIVE_ROUNDS };
+        self.in_vain >= most || self.spent > view.pages / 16 || nothing_to_gain
     }
 
     /// Whether the target is met in 8 more rounds, if each takes away as large a part as the
@@ -180,7 +189,10 @@ impl Policy for Downtime {
             return Verdict::Stop(Stop::TargetMet);
         }
         let number = view.round().number;
-        let too_much = number >= MAX_LIVE_ROUNDS || view.copied > 3 * u64::from(view.pages);
+        let since = number.saturating_sub(self.slowed.unwrap_or(0));
+        let too_much = since >= MAX_LIVE_ROUNDS
+            || number >= MAX_LIVE_ROUNDS_IN_ALL
+            || view.copied > 3 * u64::from(view.pages);
         let copying_us = copying(view, estimate_us);
         let allowed_us = copying(view, self.target_us.into());
         let stalled = if core::mem::take(&mut self.sample) {
@@ -191,8 +203,8 @@ impl Policy for Downtime {
         if !stalled && !too_much {
             self.sample = number == 1 && view.left > view.pages / 16;
             Verdict::Continue
-        } else if view.throttle {
-            *self = Self { sample: true, slowed: true, ..Self::new(self.target_us, self.strict) };
+        } else if view.throttle && number < MAX_LIVE_ROUNDS_IN_ALL {
+            *self = Self { sample: true, slowed: Some(number), ..Self::new(self.target_us, self.strict) };
             Verdict::SlowDown
         } else if self.strict {
             Verdict::GiveUp { estimate_us }

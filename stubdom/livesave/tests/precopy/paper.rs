@@ -130,3 +130,32 @@ fn ls17_a_saturating_writer_dirties_its_working_set_each_round_and_rounds_get_sh
     assert!(medium.report().average_round_us() < high.report().average_round_us());
     assert!(high.report().average_round_us() > saturating.report().average_round_us());
 }
+
+/// `send_memory_live` of Xen 4.17: its policy is asked before a round, too, and when it says stop
+/// there, which is when fewer than 50 pages are dirty, these are sent live first.
+#[test]
+fn xen_of_today_sends_the_few_dirty_pages_once_more_live() {
+    let policy = "xen-migrate".parse().unwrap();
+    for (rate, stop) in [(0.0, Stop::FewDirty), (0.03, Stop::FewDirty), (0.35, Stop::TooManyRounds)] {
+        let run = Scenario { policy, ..Scenario::reference(rate, 4) }.run();
+        let live: Vec<Round> = run.rounds().iter().copied().filter(|round| !round.last).collect();
+        assert_eq!(run.report().stop, Some(stop));
+        assert!(live.iter().all(|round| round.skipped == 0));
+        if stop == Stop::FewDirty {
+            let [.., before, last] = live.as_slice() else { panic!("{live:?}") };
+            assert!(before.dirtied < 50 && last.asked == before.dirtied, "{live:?}");
+            assert!(live.iter().rev().skip(2).all(|round| round.dirtied >= 50), "{live:?}");
+        } else {
+            assert_eq!(live.len(), 5);
+        }
+    }
+}
+
+/// LS10: the image is as large as the guest, however much was sent to it.
+#[test]
+fn ls10_an_image_has_each_page_once_whatever_the_guest_wrote() {
+    for rate in [0.0, 1.4, 22.3] {
+        let run = Scenario::reference(rate, 64).run();
+        assert_eq!(run.image.iter().flatten().count() as u32, run.report().pages);
+    }
+}
