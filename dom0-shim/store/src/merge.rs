@@ -52,7 +52,7 @@ pub(crate) fn merge_observed(
     Ok(Merged { image, parents })
 }
 
-/// Copies all pages, each in the form that it has.
+/// Copies all pages, each in the form that it has, raw ones to their places.
 fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let reader = old.slots()?;
     let pages = old.extents().pages();
@@ -75,7 +75,9 @@ fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64
         for ((at, page), slot) in located.iter().zip(memory).zip(first..) {
             let mut record = [0; PAGE_SIZE];
             match at.state {
-                Some(PageState::Raw { checksum }) => writer.put_page(slot, page, checksum)?,
+                Some(PageState::Raw { checksum } | PageState::RawAt { checksum, .. }) => {
+                    writer.put_page(slot, page, checksum)?;
+                }
                 Some(PageState::Lz4 { checksum, .. }) => match reader.record(*at, &mut record)? {
                     Some(record) => writer.put_lz4(slot, record, checksum)?,
                     None => return Err(Error::NoSuchSlot { slot, pages }),

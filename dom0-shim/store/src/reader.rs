@@ -172,7 +172,7 @@ impl SlotReader {
         }
     }
 
-    /// Reads the record of a page that is stored as one, as it is.
+    /// Reads the record of a page that is stored as one, as it is; a raw page is its own.
     pub(crate) fn record<'a>(&self, at: Located, buffer: &'a mut Page) -> Result<Option<&'a [u8]>> {
         match self.source_of(Some(&at)) {
             Some(source) => source.record(at.state, buffer),
@@ -244,17 +244,19 @@ impl Source {
     fn load_record(&self, state: Option<PageState>, page: &mut Page) -> Result<Found> {
         let mut buffer = [0; PAGE_SIZE];
         let Some(record) = self.record(state, &mut buffer)? else { return Ok(Found::Misplaced) };
-        match lz4::decode(record, page) {
-            true => Ok(check(state, page)),
-            false => Ok(Found::Spoiled),
+        match (state, <&Page>::try_from(record)) {
+            (Some(PageState::RawAt { .. }), Ok(raw)) => *page = *raw,
+            _ if lz4::decode(record, page) => {}
+            _ => return Ok(Found::Spoiled),
         }
+        Ok(check(state, page))
     }
 
     /// Reads a record as it is. `None` for an entry that is none, or that is not within `memory`.
     fn record<'a>(&self, state: Option<PageState>, buffer: &'a mut Page) -> Result<Option<&'a [u8]>> {
-        let Some(PageState::Lz4 { offset, length, .. }) = state else { return Ok(None) };
-        let Some(record) = buffer.get_mut(..usize::from(length)) else { return Ok(None) };
-        if offset + u64::from(length) > self.length {
+        let Some((offset, length)) = state.and_then(PageState::record) else { return Ok(None) };
+        let Some(record) = buffer.get_mut(..length) else { return Ok(None) };
+        if offset + length as u64 > self.length {
             return Ok(None);
         }
         self.memory.read_exact_at(record, offset).at("reading", &self.path.join("memory"))?;
@@ -288,7 +290,7 @@ fn sparse(layer: &Layer) -> Result<Sparse> {
 
 /// Whether an entry may stand in a table.
 fn is_stored(state: PageState) -> bool {
-    matches!(state, PageState::Zero | PageState::Raw { .. } | PageState::Lz4 { .. })
+    matches!(state.canonical(), PageState::Zero | PageState::Raw { .. })
 }
 
 fn in_place(at: Located) -> bool {
@@ -306,11 +308,9 @@ enum Found {
 
 /// Compares a page with what its entry says of it.
 fn check(state: Option<PageState>, page: &Page) -> Found {
-    let sound = match state {
+    let sound = match state.map(PageState::canonical) {
         Some(PageState::Zero) => *page == [0; PAGE_SIZE],
-        Some(PageState::Raw { checksum } | PageState::Lz4 { checksum, .. }) => {
-            page_checksum(page) == checksum
-        }
+        Some(PageState::Raw { checksum }) => page_checksum(page) == checksum,
         _ => return Found::Misplaced,
     };
     if sound { Found::Sound } else { Found::Spoiled }

@@ -7,9 +7,9 @@
 //! | 0–7 | xxh3-64 of the page; 0 for a zero page |
 //! | 8–15, bits 0–3 | state: 1 zero, 2 raw, 3 LZ4 |
 //! | bits 4–15 | LZ4: length of the record in `memory`, less 1; otherwise 0 |
-//! | bits 16–63 | LZ4: offset of the record in `memory`, in octets; otherwise 0 |
+//! | bits 16–63 | offset of the record or of the raw page in `memory`, in octets; otherwise 0 |
 //!
-//! A raw page needs no offset: it lies at its slot's place in `memory`.
+//! A raw page without an offset lies at its slot's own place in `memory`.
 //!
 //! The table of an image that stands alone is *dense*: an entry for each slot, in their order. The
 //! table of an incremental image is *sparse*: it lists only the pages that it has itself, each with
@@ -19,6 +19,7 @@
 //! LZ4; so the table that an image of format 1 with the same pages would have is what
 //! [`crate::Manifest::contents`] is the SHA-256 of, whatever the image's own form.
 
+use crate::PAGE_SIZE;
 use crate::lz4::MAX_RECORD;
 
 /// Octets in an entry.
@@ -42,6 +43,13 @@ pub enum PageState {
         /// xxh3-64 of the page.
         checksum: u64,
     },
+    /// `memory` has the contents elsewhere: behind the slots' places, among the records.
+    RawAt {
+        /// xxh3-64 of the page.
+        checksum: u64,
+        /// Where in `memory` it is, 1 to 2^48 - 1.
+        offset: u64,
+    },
     /// `memory` has the contents coded as an LZ4 block.
     Lz4 {
         /// xxh3-64 of the page, not of the record.
@@ -62,6 +70,7 @@ impl PageState {
             PageState::Absent => (0, 0),
             PageState::Zero => (0, 1),
             PageState::Raw { checksum } => (checksum, 2),
+            PageState::RawAt { checksum, offset } => (checksum, 2 | offset << 16),
             PageState::Lz4 { checksum, offset, length } => {
                 (checksum, 3 | u64::from(length.wrapping_sub(1) & 0xfff) << 4 | offset << 16)
             }
@@ -78,6 +87,9 @@ impl PageState {
             (0, 0) => Some(PageState::Absent),
             (1, 0) => Some(PageState::Zero),
             (2, checksum) => Some(PageState::Raw { checksum }),
+            (state, checksum) if state & 0xffff == 2 => {
+                Some(PageState::RawAt { checksum, offset: state >> 16 })
+            }
             (4, 0) => Some(PageState::Parent),
             (state, checksum) if state & 0xf == 3 => {
                 let length = (state >> 4 & 0xfff) as u16 + 1;
@@ -91,8 +103,19 @@ impl PageState {
     /// What the page is, whatever its form at rest: the entry that format 1 would have.
     pub(crate) fn canonical(self) -> PageState {
         match self {
-            PageState::Lz4 { checksum, .. } => PageState::Raw { checksum },
+            PageState::RawAt { checksum, .. } | PageState::Lz4 { checksum, .. } => {
+                PageState::Raw { checksum }
+            }
             other => other,
+        }
+    }
+
+    /// Where among the records it is, and how many octets it has there; `None` if it is not there.
+    pub(crate) fn record(self) -> Option<(u64, usize)> {
+        match self {
+            PageState::RawAt { offset, .. } => Some((offset, PAGE_SIZE)),
+            PageState::Lz4 { offset, length, .. } => Some((offset, usize::from(length))),
+            _ => None,
         }
     }
 }
@@ -158,6 +181,8 @@ mod tests {
             PageState::Parent,
             PageState::Raw { checksum: 0 },
             PageState::Raw { checksum: 0x0123_4567_89ab_cdef },
+            PageState::RawAt { checksum: 0, offset: 1 },
+            PageState::RawAt { checksum: u64::MAX, offset: MAX_OFFSET - 1 },
             PageState::Lz4 { checksum: 0, offset: 0, length: 1 },
             PageState::Lz4 { checksum: u64::MAX, offset: MAX_OFFSET - 1, length: 4095 },
         ] {
@@ -168,9 +193,10 @@ mod tests {
         assert_eq!(PageState::decode(&odd), None);
         odd[8] = 7;
         assert_eq!(PageState::decode(&odd), None);
-        // A record is shorter than a page, and only a record has a place.
+        // A record is shorter than a page, only a record has a length, and a zero page no place.
         assert_eq!(PageState::decode(&(0xfff3u128 << 64).to_le_bytes()), None);
-        assert_eq!(PageState::decode(&(0x1_0002u128 << 64).to_le_bytes()), None);
+        assert_eq!(PageState::decode(&(0x1_0012u128 << 64).to_le_bytes()), None);
+        assert_eq!(PageState::decode(&(0x1_0001u128 << 64).to_le_bytes()), None);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Stored {
             PageState::Absent => {}
             PageState::Zero => self.zero += 1,
             PageState::Parent => self.parent += 1,
-            PageState::Raw { .. } => {
+            PageState::Raw { .. } | PageState::RawAt { .. } => {
                 self.raw += 1;
                 self.octets += PAGE_SIZE as u64;
             }

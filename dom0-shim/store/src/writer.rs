@@ -33,7 +33,7 @@ mod tests;
 use base::Base;
 pub use base::Rest;
 pub(crate) use commit::{Step, sync_dir};
-use records::Records;
+use records::{Records, lz4_length};
 
 /// An image that is being written. Dropping it removes what was written.
 #[derive(Debug)]
@@ -217,13 +217,24 @@ impl ImageWriter {
     /// checksum (xxh3-64, seed 0, of the page). Neither is checked here: [`Image::verify`] does.
     pub fn put_lz4_at(&mut self, slot: u64, offset: u64, length: usize, checksum: u64) -> Result<()> {
         self.index(slot)?;
-        let length = self.records.announce(offset, length)?;
-        self.set(slot, PageState::Lz4 { checksum, offset, length })
+        let narrow = lz4_length(offset, length)?;
+        self.records.announce(offset, length)?;
+        self.set(slot, PageState::Lz4 { checksum, offset, length: narrow })
     }
 
-    /// Makes room for records of `length` octets in all, and says where in [`Self::memory_fd`] it is.
-    /// The caller writes them there at once and then tells of each by [`Self::put_lz4_at`]. What it
-    /// does not tell of before the next call is void.
+    /// The same for a raw page of 4096 octets in that room. It takes no more time to write many of
+    /// them at once, whatever their slots, than runs of consecutive slots at their [`Self::offset`];
+    /// reading them takes more.
+    pub fn put_raw_at(&mut self, slot: u64, offset: u64, checksum: u64) -> Result<()> {
+        self.index(slot)?;
+        self.records.announce(offset, PAGE_SIZE)?;
+        self.set(slot, PageState::RawAt { checksum, offset })
+    }
+
+    /// Makes room for records and raw pages of `length` octets in all, in any order, and says where
+    /// in [`Self::memory_fd`] it is. The caller writes them there at once and then tells of each by
+    /// [`Self::put_lz4_at`] or [`Self::put_raw_at`]. What it does not tell of before the next call
+    /// is void.
     pub fn append(&mut self, length: usize) -> Result<u64> {
         if self.records.is_wasteful() {
             self.punch_records(self.records.settled());
@@ -276,7 +287,8 @@ impl ImageWriter {
         if self.records.is_wasteful() {
             self.punch_records(self.records.settled());
         }
-        let (offset, length) = self.records.take(record.len())?;
+        let length = lz4_length(0, record.len())?;
+        let offset = self.records.take(record.len())?;
         self.memory.write_all_at(record, offset).map_err(|e| self.write_error(e))?;
         self.set(slot, PageState::Lz4 { checksum, offset, length })
     }
@@ -309,6 +321,10 @@ impl ImageWriter {
             }
             (PageState::Raw { checksum }, _) => {
                 read(page, slot * PAGE_SIZE as u64)?;
+                (true, checksum)
+            }
+            (PageState::RawAt { checksum, offset }, _) => {
+                read(page, offset)?;
                 (true, checksum)
             }
             (PageState::Lz4 { checksum, offset, length }, _) => {
@@ -363,7 +379,7 @@ impl ImageWriter {
 
     fn set(&mut self, slot: u64, state: PageState) -> Result<()> {
         let index = self.index(slot)?;
-        if let PageState::Lz4 { length, .. } = self.state_of(index) {
+        if let Some((_, length)) = self.state_of(index).record() {
             self.records.forget(length);
         }
         if let Some(entry) = self.slots.get_mut(index) {

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use common::{
@@ -201,6 +201,14 @@ fn a_missing_a_replaced_and_a_broken_parent_are_named() {
     let e = Image::open(&third).unwrap_err();
     assert!(matches!(&e, Error::ParentChanged { parent, .. } if parent == "web@20261121T202439Z"), "{e}");
     assert!(unusable(1).unwrap().contains("another web@20261121T202439Z"));
+    // The same pages, at other frames.
+    fs::remove_dir_all(&first).unwrap();
+    fs::rename(&away, &first).unwrap();
+    let whole = fs::read(first.join("manifest.json")).unwrap();
+    forge(&first, |m| m["extents"] = json!([[0, 16], [18, 15], [0xfc000, 1], [0xfeff8, 8]]));
+    assert!(matches!(Image::open(&third), Err(Error::ParentChanged { .. })));
+    fs::write(first.join("manifest.json"), whole).unwrap();
+    verify(&third).unwrap();
     // One that was made anew and has the same pages is as good.
     fs::remove_dir_all(&first).unwrap();
     drop(image(dir.path()));
@@ -269,6 +277,9 @@ fn a_merged_image_stands_alone_and_what_builds_on_it_does_not_notice() {
     let soft = soft_page(3);
     w.put_lz4(2, &record(&soft), page_checksum(&soft)).unwrap();
     w.put_zero(4).unwrap();
+    let room = w.append(PAGE_SIZE).unwrap();
+    w.memory_fd().write_all_at(&page(5), room).unwrap();
+    w.put_raw_at(5, room, page_checksum(&page(5))).unwrap();
     let second = w.commit(json!({ "rounds": 3 })).unwrap().path().to_path_buf();
     let third = child(&second, 600);
     let before = Image::open(&second).unwrap();
@@ -286,7 +297,7 @@ fn a_merged_image_stands_alone_and_what_builds_on_it_does_not_notice() {
     );
     assert_eq!((now.contents(), now.zero_pages), (told.contents(), told.zero_pages));
     let stored = now.stored.unwrap();
-    // The record stays one.
+    // The record stays one; the raw page is in its place again.
     assert_eq!((stored.lz4, stored.raw, stored.parent), (1, 24, 0));
     assert!(pages(&merged.image) == model);
     assert_eq!(merged.image.state().unwrap(), state());

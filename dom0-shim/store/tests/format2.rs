@@ -21,7 +21,8 @@ fn raw_lz4_and_zero_pages_come_back_and_are_counted() {
     assert_eq!((stored.zero, stored.raw, stored.lz4, stored.parent), (1, 2, 3, 0));
     let records = record(&soft_page(3)).len() * 2 + record(&soft_page(5)).len();
     assert_eq!(stored.octets, 2 * 4096 + records as u64);
-    assert_eq!(fs::metadata(path.join("memory")).unwrap().len(), RECORDS + records as u64);
+    let length = fs::metadata(path.join("memory")).unwrap().len();
+    assert_eq!(length, RECORDS + records as u64 + 4096);
     let verified = image.verify(&mut |_, _| {}).unwrap();
     assert_eq!((verified.zero_pages, verified.data_pages, verified.images), (1, 5, 1));
     let mut out = [0; PAGE_SIZE];
@@ -29,6 +30,8 @@ fn raw_lz4_and_zero_pages_come_back_and_are_counted() {
     assert!(
         matches!(at, PageState::Lz4 { offset, .. } if offset == RECORDS + record(&soft_page(3)).len() as u64)
     );
+    let at = image.slots().unwrap().read(4, &mut out).unwrap();
+    assert!(matches!(at, PageState::RawAt { offset, .. } if offset == length - 4096));
     let child = Image::open(&mixed_child(&path)).unwrap();
     let mut now = model();
     (now[1], now[2], now[3]) = (soft_page(7), page(70), page(0));
@@ -73,6 +76,53 @@ fn two_images_with_the_same_pages_have_the_same_contents_however_they_are_stored
 }
 
 #[test]
+fn what_a_record_spans_is_not_given_back_with_its_neighbours() {
+    let dir = memory_dir();
+    let mut w = writer_of(dir.path(), Extents::new([(0, 64), (0xfeff8, 8)].map(Extent::from)).unwrap());
+    w.set_state(state());
+    let soft = |slot| {
+        let mut page = page(slot + 1);
+        page[2900..].fill(0);
+        page
+    };
+    for slot in 0..72 {
+        w.put_lz4(slot, &record(&soft(slot)), page_checksum(&soft(slot))).unwrap();
+    }
+    // One in five stays: it reaches from a block into the next, with nothing else in either.
+    for slot in (0..72).filter(|slot| slot % 5 != 0) {
+        w.put_zero(slot).unwrap();
+    }
+    let image = w.commit(Value::Null).unwrap();
+    image.verify(&mut |_, _| {}).unwrap();
+    assert!((0..72).step_by(5).all(|slot| pages(&image)[slot] == soft(slot as u64)));
+    let used = fs::metadata(image.path().join("memory")).unwrap().blocks() * 512;
+    assert!((15 * 4096..=15 * 2 * 4096).contains(&used), "{used}");
+}
+
+#[test]
+fn nothing_is_given_back_of_the_room_that_the_caller_is_writing_to() {
+    let dir = memory_dir();
+    let mut w = mixed(dir.path());
+    let (hard, soft) = (page(31), soft_page(4));
+    let room = w.append(4 * PAGE_SIZE).unwrap();
+    assert_eq!(room % PAGE_SIZE as u64, 0);
+    w.memory_fd().write_all_at(&hard, room + PAGE_SIZE as u64).unwrap();
+    for _ in 0..20 {
+        // Each supersedes the one before, and there is more of them than a quarter of memory.
+        w.put_lz4(1, &record(&soft), page_checksum(&soft)).unwrap();
+    }
+    w.put_raw_at(0, room + PAGE_SIZE as u64, page_checksum(&hard)).unwrap();
+    let mut out = [0; PAGE_SIZE];
+    assert!(matches!(w.read(0, &mut out).unwrap(), PageState::RawAt { .. }));
+    assert!(out == hard);
+    let image = w.commit(Value::Null).unwrap();
+    image.verify(&mut |_, _| {}).unwrap();
+    assert!(pages(&image)[0] == hard);
+    // Merged or not, a raw page needs no more than its room.
+    assert!(image.disk_octets() <= 10 * 4096, "{}", image.disk_octets());
+}
+
+#[test]
 fn records_are_told_of_within_the_last_room_only() {
     let dir = memory_dir();
     let mut w = mixed(dir.path());
@@ -96,6 +146,10 @@ fn records_are_told_of_within_the_last_room_only() {
     ] {
         let e = w.put_lz4_at(1, offset, length, 1).unwrap_err();
         assert!(matches!(e, Error::NoRoom { .. }), "{offset} {length}: {e}");
+    }
+    w.put_raw_at(1, second + 904, 1).unwrap();
+    for offset in [second - 1, second + 905, first, u64::MAX, 0] {
+        assert!(matches!(w.put_raw_at(1, offset, 1), Err(Error::NoRoom { .. })), "{offset}");
     }
     assert!(matches!(w.put_lz4_at(6, second, 10, 1), Err(Error::NoSuchSlot { .. })));
     assert!(matches!(w.put_lz4(1, &[0; 4096], 1), Err(Error::NoRoom { .. })));

@@ -222,6 +222,7 @@ fn sweeping_removes_what_the_dead_left_and_nothing_else() {
     for name in [
         "dead@20261121T202439Z.partial",
         "dead@20261121T202439Z.removed.partial",
+        "dead@20261121T202439Z.merged.partial",
         "download.partial",
         "lost+found",
     ] {
@@ -231,7 +232,7 @@ fn sweeping_removes_what_the_dead_left_and_nothing_else() {
     let kept = image(dir.path());
     let mut swept = sweep(dir.path()).unwrap();
     swept.sort();
-    assert_eq!(swept.len(), 2);
+    assert_eq!(swept.len(), 3);
     assert_eq!(
         names(dir.path()),
         ["download.partial", "lost+found", "web@20261121T202439Z-2", "web@20261121T202439Z.partial"]

@@ -33,6 +33,11 @@ fn put(w: &mut ImageWriter, slot: u64, page: &Page, how: u64) {
             w.memory_fd().write_all_at(&record, offset).unwrap();
             w.put_lz4_at(slot, offset, record.len(), page_checksum(&soft(page))).unwrap();
         }
+        4 => {
+            let offset = w.append(3 * PAGE_SIZE).unwrap() + PAGE_SIZE as u64;
+            w.memory_fd().write_all_at(page, offset).unwrap();
+            w.put_raw_at(slot, offset, sum).unwrap();
+        }
         _ => w.put_page(slot, page, sum).unwrap(),
     }
 }
@@ -87,10 +92,10 @@ fn random_chains(seed: u64) {
         w.set_state(state());
         let must = parent.is_none() || rest == Rest::Required;
         for slot in (0..slots).filter(|_| must) {
-            put(&mut w, slot, &model[slot as usize], 4);
+            put(&mut w, slot, &model[slot as usize], 5);
         }
         for _ in 0..random.below(12) {
-            let (slot, page, how) = (random.below(slots), random_page(&mut random), random.below(6));
+            let (slot, page, how) = (random.below(slots), random_page(&mut random), random.below(7));
             put(&mut w, slot, &page, how);
             model[slot as usize] = put_page(&page, how);
         }

@@ -1,4 +1,5 @@
-//! Where LZ4 records go: behind the places of the slots in `memory`, one after the other.
+//! Where LZ4 records go, and raw pages that are not in their places: behind the places of the slots
+//! in `memory`, one after the other. Both are called records here.
 //!
 //! A record that is superseded stays where it is. When superseded ones take more than a quarter of the
 //! guest's memory, and again at the commit, blocks of the file in which no record counts any more are
@@ -9,9 +10,10 @@ use std::ops::Range;
 use rustix::fs::FallocateFlags;
 
 use super::ImageWriter;
+use crate::PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::lz4::MAX_RECORD;
-use crate::table::{MAX_OFFSET, PageState};
+use crate::table::MAX_OFFSET;
 
 /// Blocks that are given back: those of the common file systems, and of pages.
 const BLOCK: u64 = 4096;
@@ -34,33 +36,35 @@ impl Records {
         Records { start, tail: start, room: start..start, dead: 0 }
     }
 
-    /// Makes room for the caller to write to.
+    /// Makes room for the caller to write to. Whole pages come to lie as those of the file system's
+    /// cache do, so that none of these is written twice.
     pub(super) fn append(&mut self, length: usize) -> Result<u64> {
+        if length.is_multiple_of(PAGE_SIZE) {
+            self.tail = self.tail.next_multiple_of(BLOCK);
+        }
         self.room = self.extend(length as u64)?;
         self.dead += length as u64;
         Ok(self.room.start)
     }
 
     /// Takes a record in that room for one.
-    pub(super) fn announce(&mut self, offset: u64, length: usize) -> Result<u16> {
-        let narrow = narrow(offset, length)?;
+    pub(super) fn announce(&mut self, offset: u64, length: usize) -> Result<()> {
         let end = offset.checked_add(length as u64);
         if offset < self.room.start || end.is_none_or(|end| end > self.room.end) {
             return Err(Error::NoRoom { offset, length: length as u64 });
         }
         self.dead = self.dead.saturating_sub(length as u64);
-        Ok(narrow)
+        Ok(())
     }
 
     /// Takes room for a record that is written at once, and leaves the caller's room alone.
-    pub(super) fn take(&mut self, length: usize) -> Result<(u64, u16)> {
-        let narrow = narrow(self.tail, length)?;
-        Ok((self.extend(length as u64)?.start, narrow))
+    pub(super) fn take(&mut self, length: usize) -> Result<u64> {
+        Ok(self.extend(length as u64)?.start)
     }
 
     /// A record counts no more.
-    pub(super) fn forget(&mut self, length: u16) {
-        self.dead += u64::from(length);
+    pub(super) fn forget(&mut self, length: usize) {
+        self.dead += length as u64;
     }
 
     /// Whether it is time to give room back.
@@ -85,7 +89,8 @@ impl Records {
     }
 }
 
-fn narrow(offset: u64, length: usize) -> Result<u16> {
+/// The length of an LZ4 record, if it can be one.
+pub(super) fn lz4_length(offset: u64, length: usize) -> Result<u16> {
     match u16::try_from(length) {
         Ok(narrow) if (1..=MAX_RECORD).contains(&length) => Ok(narrow),
         _ => Err(Error::NoRoom { offset, length: length as u64 }),
@@ -99,10 +104,8 @@ impl ImageWriter {
     }
 
     fn live_records(&self) -> impl Iterator<Item = Range<u64>> {
-        (0..self.slots.len()).filter_map(|i| match self.state_of(i) {
-            PageState::Lz4 { offset, length, .. } => Some(offset..offset + u64::from(length)),
-            _ => None,
-        })
+        (0..self.slots.len())
+            .filter_map(|i| self.state_of(i).record().map(|(offset, length)| offset..offset + length as u64))
     }
 
     /// Makes holes of the blocks before `end` in which no record counts. A file system that can't

@@ -1,6 +1,7 @@
 //! A small image with pages in all forms, and one that builds on it.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use super::{child_of, forge, page, record, soft_page, state, writer_of};
 /// Where its records begin.
 pub(crate) const RECORDS: u64 = 6 * PAGE_SIZE as u64;
 
-/// Six pages: raw, LZ4, zero, LZ4, raw, LZ4.
+/// Six pages: raw, LZ4, zero, LZ4, raw, LZ4; the second raw one is among the records.
 pub(crate) fn mixed(dir: &Path) -> ImageWriter {
     let mut w = writer_of(dir, Extents::new([(0, 2), (0xfeffc, 4)].map(Extent::from)).unwrap());
     w.set_state(state());
@@ -25,10 +26,14 @@ pub(crate) fn mixed(dir: &Path) -> ImageWriter {
     w.put_lz4(1, &record(&soft), page_checksum(&soft)).unwrap();
     w.put_zero(2).unwrap();
     w.compress(true);
-    for slot in 3..6 {
-        let page = if slot == 4 { hard } else { soft_page(slot) };
+    for slot in [3, 5] {
+        let page = soft_page(slot);
         w.put_page(slot, &page, page_checksum(&page)).unwrap();
     }
+    // Not at a multiple of a page.
+    let room = w.append(PAGE_SIZE + 1).unwrap();
+    w.memory_fd().write_all_at(&hard, room).unwrap();
+    w.put_raw_at(4, room, page_checksum(&hard)).unwrap();
     w
 }
 
