@@ -12,7 +12,8 @@ function unit(metric) {
     if (metric ~ /_mbit$/) return "Mbit/s"
     if (metric ~ /^dirty_frequency_pps$/) return "pages/s"
     if (metric ~ /_pps$/) return "packets/s"
-    if (metric == "rounds") return "rounds"
+    if (metric == "pages_second") return "pages/s"
+    if (metric == "rounds" || metric == "hypercalls") return metric
     if (metric ~ /_us_packet$/) return "us/packet"
     if (metric ~ /_us_mbyte$/) return "us/MB"
     if (metric ~ /_(events|hypercalls|copies|notified|notifications)_/) return "events"
@@ -22,7 +23,7 @@ function unit(metric) {
 }
 function digits(value, metric) {
     if (unit(metric) ~ /^(bytes|pages)$/ || value >= 1000) return 0
-    return unit(metric) ~ /^(events|share)$/ ? 3 : 1
+    return unit(metric) ~ /^(events|hypercalls|share)$/ ? 3 : 1
 }
 {
     samples[$1, $2, $3] = samples[$1, $2, $3] " " $4
