@@ -151,14 +151,15 @@ pub enum Command {
         /// Name or path of the image
         image: String,
     },
-    /// Report the rounds that made an image: as a table, or as a picture
+    /// Report the rounds that made an image, or compare several: as a table, or as a picture
     ///
     /// The table and --json have the figures that the Live Save paper has: dirty frequency, dirty
     /// pages after each round, time of rounds, rounds, downtime, total time, pages sent. The
     /// picture (SVG) shows pages remaining, sent and skipped, and rates, in time and by round.
     Report {
-        /// Name or path of the image
-        image: String,
+        /// Names or paths of images
+        #[arg(id = "names", value_name = "IMAGE", required = true)]
+        images: Vec<String>,
         /// Draw the picture to this file, which must not exist; - is the standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -269,7 +270,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Schedule(args) => schedule::run(cli, args),
         Command::List => images::list(cli),
         Command::Show { image } => images::show(cli, image),
-        Command::Report { image, output } => report::run(cli, image, output.as_deref()),
+        Command::Report { images, output } => report::run(cli, images, output.as_deref()),
         Command::Verify { image } => images::verify(cli, image),
         Command::Restore { image, name, paused } => restore::run(cli, image, name.as_deref(), *paused),
         Command::Export { image, format: Format::Xl, name, output } => {

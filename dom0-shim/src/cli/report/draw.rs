@@ -1,38 +1,27 @@
 //! The picture: pages and rates on the time axis, and pages by round.
 //!
 //! Its size does not depend on the image: more than [`MAX_ROUNDS`] rounds are merged with their
-//! neighbours. Colours are those of Okabe and Ito, which people with any colour vision can tell
-//! apart; lines differ in their width as well.
+//! neighbours.
 
 use std::ops::Range;
 
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::figures::{Figures, Round, merged};
+use super::style::{
+    Area, Axis, BLUE, Drawn, FLOOR, GREEN, GRID, INK, ORANGE, PURPLE, VERMILION, WIDTH, chart, decades,
+    decades_top, duration, grouped, log, pages, small, tick, title,
+};
 use crate::error::{Context, Result};
 
 /// The most rounds that are drawn.
 const MAX_ROUNDS: usize = 120;
 
-const SIZE: (u32, u32) = (1000, 1000);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const PURPLE: RGBColor = RGBColor(204, 121, 167);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GRID: RGBColor = RGBColor(222, 222, 222);
+const SIZE: (u32, u32) = (WIDTH, 1000);
 
-/// The exponent where logarithmic axes begin, below one page: what is 0 lies on the axis.
-const FLOOR: f64 = -0.5;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// A count of a round.
 type Count = fn(&Round) -> f64;
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// Draws the rounds, as SVG.
 pub(super) fn svg(figures: &Figures) -> Result<String> {
@@ -140,7 +129,7 @@ fn pages_in_time(area: &Area<'_>, time: &Time<'_>) -> Drawn {
         ],
     )?;
     let most = time.rounds.iter().flat_map(|r| [r.asked, r.sent, r.skipped, r.dirtied]).fold(1.0, f64::max);
-    let mut chart = chart(area)?.build_cartesian_2d(time.axis(), decades(most))?;
+    let mut chart = chart(area).build_cartesian_2d(time.axis(), decades(most))?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -188,7 +177,7 @@ fn rates_in_time(area: &Area<'_>, time: &Time<'_>) -> Drawn {
     )?;
     let live = || time.rounds.iter().filter(|r| r.live);
     let most = live().flat_map(|r| [r.rate(r.dirtied), r.rate(r.sent)]).fold(1.0, f64::max);
-    let mut chart = chart(area)?.build_cartesian_2d(time.axis(), 0.0..most * 1.08)?;
+    let mut chart = chart(area).build_cartesian_2d(time.axis(), 0.0..most * 1.08)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -226,7 +215,7 @@ fn pages_by_round(area: &Area<'_>, rounds: &[Round]) -> Drawn {
     let n = rounds.len() as f64;
     let every = rounds.len().div_ceil(30).max(1);
     let marks: Vec<f64> = (0..rounds.len()).step_by(every).map(|i| i as f64 + 1.0).collect();
-    let mut chart = chart(area)?.build_cartesian_2d(Axis { range: 0.4..n + 0.6, marks }, decades(most))?;
+    let mut chart = chart(area).build_cartesian_2d(Axis { range: 0.4..n + 0.6, marks }, decades(most))?;
     let number = |x: &f64| {
         let i = (x.round() as usize).saturating_sub(1);
         rounds.get(i).map_or(String::new(), |r| r.number.to_string())
@@ -259,103 +248,4 @@ fn pages_by_round(area: &Area<'_>, rounds: &[Round]) -> Drawn {
         }))?;
     }
     Ok(())
-}
-
-/// A panel's title at its left and the legend at its right.
-fn title(area: &Area<'_>, text: &str, legend: &[(&str, RGBColor)]) -> Drawn {
-    area.draw_text(text, &("sans-serif", 16, FontStyle::Bold).into_font().color(&INK), (24, 8))?;
-    let mut x = SIZE.0 as i32 - 24;
-    for (name, colour) in legend.iter().rev() {
-        // Nobody here knows the font's widths: 7 of its 13 pixels fit most letters.
-        x -= name.chars().count() as i32 * 7;
-        area.draw_text(name, &small(), (x, 10))?;
-        area.draw(&Rectangle::new([(x - 20, 11), (x - 6, 22)], colour.filled()))?;
-        x -= 42;
-    }
-    Ok(())
-}
-
-fn chart<'a, 'b>(
-    area: &'a Area<'b>,
-) -> std::result::Result<ChartBuilder<'a, 'b, SVGBackend<'b>>, Box<dyn std::error::Error>> {
-    let mut chart = ChartBuilder::on(area);
-    chart.margin_top(30).margin_bottom(10).margin_left(16).margin_right(24);
-    chart.x_label_area_size(44).y_label_area_size(86);
-    Ok(chart)
-}
-
-fn small() -> TextStyle<'static> {
-    ("sans-serif", 13).into_font().color(&INK)
-}
-
-/// Where a count is on a logarithmic axis.
-fn log(pages: f64) -> f64 {
-    if pages > 0.0 { pages.log10().max(FLOOR) } else { FLOOR }
-}
-
-fn decades_top(most: f64) -> f64 {
-    log(most).max(1.0) + 0.15
-}
-
-/// An axis with marks at chosen values.
-struct Axis {
-    range: Range<f64>,
-    marks: Vec<f64>,
-}
-
-impl Ranged for Axis {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value - self.range.start) / (self.range.end - self.range.start);
-        limit.0 + (share * f64::from(limit.1 - limit.0)) as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.marks.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-/// A logarithmic axis with a mark at each power of ten.
-fn decades(most: f64) -> Axis {
-    let top = decades_top(most);
-    let powers = (0..=top as u32).map(f64::from);
-    Axis { range: FLOOR..top, marks: [FLOOR].into_iter().chain(powers).collect() }
-}
-
-/// The count at a place of a logarithmic axis.
-fn pages(exponent: f64) -> String {
-    grouped(if exponent > FLOOR { 10f64.powf(exponent) } else { 0.0 })
-}
-
-fn tick(x: f64) -> String {
-    let text = format!("{x:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A count with a comma after each three digits.
-pub(super) fn grouped(n: f64) -> String {
-    let digits = format!("{n:.0}");
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// A time in the unit that people read.
-pub(super) fn duration(ms: f64) -> String {
-    match ms {
-        _ if ms < 1000.0 => format!("{ms:.1} ms"),
-        _ if ms < 120_000.0 => format!("{:.1} s", ms / 1000.0),
-        _ => format!("{:.0} min", ms / 60_000.0),
-    }
 }

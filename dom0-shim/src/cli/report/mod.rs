@@ -1,9 +1,12 @@
-//! `luthier report`: the rounds that made an image, as a table, as JSON, or as a picture.
+//! `luthier report`: the rounds that made an image, as a table, as JSON, or as a picture; and
+//! several images beside each other.
 //!
 //! Needs the image alone: no daemon, no Xen.
 
+mod compare;
 mod draw;
 mod figures;
+mod style;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,27 +19,25 @@ use super::{Cli, images, print};
 use crate::error::{Context, Error, Result};
 use figures::Figures;
 
-/// Reports.
-pub(super) fn run(cli: &Cli, image: &str, output: Option<&Path>) -> Result<()> {
-    let image = images::open(cli, image)?;
-    let figures = Figures::read(image.manifest())?;
-    let Some(output) = output else {
-        if cli.json {
-            print::json_line(&figures.json());
-        } else {
-            print!("{}", table::table(&figures));
+/// Reports of one image, or compares several.
+pub(super) fn run(cli: &Cli, names: &[String], output: Option<&Path>) -> Result<()> {
+    let read = |name: &String| Figures::read(images::open(cli, name)?.manifest());
+    let all = names.iter().map(read).collect::<Result<Vec<_>>>()?;
+    if let Some(output) = output {
+        let svg = match all.as_slice() {
+            [one] => draw::svg(one)?,
+            several => compare::svg(several)?,
+        };
+        if output == Path::new("-") {
+            return std::io::stdout().write_all(svg.as_bytes()).context("writing the picture");
         }
-        return Ok(());
-    };
-    let svg = draw::svg(&figures)?;
-    if output == Path::new("-") {
-        return std::io::stdout().write_all(svg.as_bytes()).context("writing the picture");
+        save(output, &svg)?;
     }
-    save(output, &svg)?;
-    if cli.json {
-        print::json_line(&figures.json());
-    } else {
-        println!("{}", output.display());
+    match (all.as_slice(), output) {
+        (all, _) if cli.json => all.iter().for_each(|figures| print::json_line(&figures.json())),
+        (_, Some(output)) => println!("{}", output.display()),
+        ([one], None) => print!("{}", table::table(one)),
+        (several, None) => print!("{}", table::comparison(several)),
     }
     Ok(())
 }

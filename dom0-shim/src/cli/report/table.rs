@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::draw::{duration, grouped};
 use super::figures::{Figures, Round};
+use super::style::{duration, grouped};
 
 /// The most rounds that are listed one by one; a snapshot has 30 or so.
 const MAX_LINES: usize = 1000;
@@ -13,6 +13,32 @@ pub(super) fn table(f: &Figures) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
     let _ = write(f, &mut out);
+    out
+}
+
+/// One line for each image, under the names of the figures.
+pub(super) fn comparison(all: &[Figures]) -> String {
+    let mut out = format!(
+        "{:36} {:18} {:16} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>10}\n",
+        "IMAGE", "POLICY", "STOP", "DIRTY/S", "DIRTY", "A ROUND", "ROUNDS", "DOWNTIME", "TOTAL", "SENT"
+    );
+    let average = |n: Option<f64>, unit: fn(f64) -> String| n.map_or("-".into(), unit);
+    for f in all {
+        let _ = writeln!(
+            out,
+            "{:36} {:18} {:16} {:>9.0} {:>9} {:>9} {:>6} {:>9} {:>9} {:>10.0}",
+            f.image,
+            f.policy,
+            f.stop.as_deref().unwrap_or("-"),
+            f.dirty_frequency(),
+            average(f.average_dirty(), |n| format!("{n:.0}")),
+            average(f.average_round_ms(), duration),
+            f.rounds.len(),
+            average(f.suspended_ms, duration),
+            duration(f.total_ms),
+            f.pages_sent,
+        );
+    }
     out
 }
 

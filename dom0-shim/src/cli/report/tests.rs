@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use store::{Manifest, MemoryFigures, XenVersion};
 
-use super::draw;
 use super::figures::{Figures, merged};
-use super::table::table;
+use super::table::{comparison, table};
+use super::{compare, draw};
 
 fn manifest(report: Value) -> Manifest {
     let file = || store::manifest::FileEntry { length: 0, sha256: None };
@@ -43,9 +43,12 @@ fn figures(report: Value) -> Figures {
     Figures::read(&manifest(report)).unwrap()
 }
 
-/// The picture, which must be XML of a bounded size with numbers only where numbers belong.
 fn picture(figures: &Figures) -> String {
-    let svg = draw::svg(figures).unwrap();
+    sound(draw::svg(figures).unwrap())
+}
+
+/// A picture must be XML of a bounded size with numbers only where numbers belong.
+fn sound(svg: String) -> String {
     let xml = roxmltree::Document::parse(&svg).unwrap();
     assert_eq!(xml.root_element().tag_name().name(), "svg");
     assert!(svg.len() < 400_000, "{} octets", svg.len());
@@ -207,4 +210,22 @@ fn hostile_words_stay_words() {
     let svg = picture(&f);
     assert!(text(&svg).join("\n").contains("policy <script>&\"'??]0;x?"));
     assert!(!table(&f).contains('\u{1b}'));
+}
+
+#[test]
+fn several_images_are_compared_with_their_figures() {
+    let other = json!({"policy": "pool-fit", "stop": "fits-pool", "suspended_ms": 7.0, "rounds": [
+        {"sent": 57360, "ms": 8000, "dirtied": 2000}, {"sent": 2000, "ms": 5, "live": false}]});
+    let all = [figures(real()), figures(other)];
+    let table = comparison(&all);
+    assert!(table.lines().count() == 3 && table.contains("pool-fit") && table.contains("89.3 ms"), "{table}");
+    let words = text(&sound(compare::svg(&all).unwrap())).join("\n");
+    for part in
+        ["live-save", "too many rounds", "pool-fit", "fits pool", "7.0 ms", "61,293", "Pages (logarithmic)"]
+    {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+    let many: Vec<Figures> = (0..8).map(|_| figures(real())).collect();
+    sound(compare::svg(&many[..7]).unwrap());
+    assert!(compare::svg(&many).unwrap_err().hint.is_some());
 }
