@@ -27,7 +27,7 @@ pub(super) struct Sender<'a> {
     link: &'a Link,
     job: Job,
     encoder: Encoder<PoolPage>,
-    /// Where coded pages wait for their message. None if none are coded.
+    /// Where coded pages wait for their message.
     coded: Vec<PoolPage>,
     /// Microseconds spent coding.
     pub(super) codec_micros: u64,
@@ -52,10 +52,9 @@ impl<'a> Sender<'a> {
         config.blocks &= config.decoder_pages() <= share;
         config.delta_pages = DELTA_PAGES.min(share as u32);
         let encoder = Encoder::new(config, || pool.take()).map_err(|_| Failure::NoMemory)?;
-        let coded = match codecs {
-            Codecs::Raw => Vec::new(),
-            _ => source::take(pool, PAGES_PER_MESSAGE).ok_or(Failure::NoMemory)?,
-        };
+        // Pages as they are need no place of their own, but the encoder sees and counts them, too.
+        let places = if codecs == Codecs::Raw { 1 } else { PAGES_PER_MESSAGE };
+        let coded = source::take(pool, places).ok_or(Failure::NoMemory)?;
         Ok(Self { link, job, encoder, coded, codec_micros: 0 })
     }
 
@@ -116,11 +115,9 @@ impl<'a> Sender<'a> {
 
     /// Codes a page, the `i`-th of its message.
     fn encode(&mut self, slot: u32, page: &PoolPage, i: usize) -> Content {
-        let encoded = match self.coded.get_mut(i) {
-            Some(out) => self.encoder.encode(slot, &page.0, &mut out.0, || now().as_micros()),
-            None if livesave::is_zero(&page.0) => Encoded::Zero,
-            None => Encoded::Raw,
-        };
+        let place = i.min(self.coded.len().saturating_sub(1));
+        let Some(out) = self.coded.get_mut(place) else { return Content::Raw };
+        let encoded = self.encoder.encode(slot, &page.0, &mut out.0, || now().as_micros());
         let coded = |coding, len| Content::Coded { coding, len: len as u16 };
         match encoded {
             Encoded::Zero => Content::Zero,
