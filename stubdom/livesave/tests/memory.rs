@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use livesave::{Action, AnyPolicy, Config, Event, How, NewError, Outcome, Precopy, ReadDone};
+use livesave::{Action, AnyPolicy, Base, Config, Downtime, Event, How, NewError, Outcome, Precopy, ReadDone};
 
 thread_local! {
     /// Allocations of this thread, and the bytes that it may still have.
@@ -47,11 +47,22 @@ fn live_save() -> AnyPolicy {
     "live-save".parse().unwrap()
 }
 
+/// The same with all that takes memory.
+const EVERYTHING: Config =
+    Config { defer_hot: true, prepare: 10_000, throttle: true, base: Base::Log, ..CONFIG };
+
 #[test]
 fn nothing_is_allocated_after_the_start() {
-    let bitmap = vec![0x11; CONFIG.pages as usize / 8];
-    let mut engine = Precopy::new(CONFIG, live_save()).unwrap();
+    assert_nothing_is_allocated(CONFIG, live_save());
+    assert_nothing_is_allocated(EVERYTHING, live_save());
+    assert_nothing_is_allocated(EVERYTHING, AnyPolicy::Downtime(Downtime::new(0, false)));
+}
+
+fn assert_nothing_is_allocated(config: Config, policy: AnyPolicy) {
+    let bitmap = vec![0x11; config.pages as usize / 8];
+    let mut engine = Precopy::new(config, policy).unwrap();
     let before = COUNT.get();
+    let mut prepared = 0;
     for now in 0.. {
         let first;
         let event = match engine.next(now) {
@@ -65,7 +76,11 @@ fn nothing_is_allocated_after_the_start() {
                 let sent = batch.len() as u32 - 1;
                 let skipped = u32::from(how == How::SendUnlessDirty);
                 let missing = &first[skipped as usize..];
-                Event::Read(ReadDone { sent, skipped, missing, ..ReadDone::default() })
+                Event::Read(ReadDone { sent, skipped, missing, copy_us: 10_000, ..ReadDone::default() })
+            }
+            Action::Prepare { slots } => {
+                prepared = slots.len() as u32;
+                Event::Done
             }
             Action::WriteOut => Event::Written { zero: 0 },
             Action::Finish(outcome) => {
@@ -78,21 +93,24 @@ fn nothing_is_allocated_after_the_start() {
         let _ = (engine.progress(), engine.report());
     }
     assert_eq!(COUNT.get(), before);
-    assert!(engine.report().rounds.len() > 5);
+    assert!(engine.report().rounds.len() > 2);
+    assert_eq!(prepared, config.prepare);
 }
 
 #[test]
 fn too_little_memory_is_refused_with_what_is_needed() {
-    let needed = |left| {
+    let needed = |config, left| {
         LEFT.set(left);
-        let result = Precopy::new(CONFIG, live_save()).map(|_| ());
+        let result = Precopy::new(config, live_save()).map(|_| ());
         LEFT.set(usize::MAX);
         result
     };
-    let Err(NewError::Memory(bytes)) = needed(0) else { panic!("no refusal") };
-    assert!((80_000..100_000).contains(&bytes), "{bytes}");
-    for left in (0..bytes).step_by(1000).chain([bytes - 1]) {
-        assert_eq!(needed(left), Err(NewError::Memory(bytes)), "{left}");
+    for (config, least) in [(CONFIG, 80_000), (EVERYTHING, 170_000)] {
+        let Err(NewError::Memory(bytes)) = needed(config, 0) else { panic!("no refusal") };
+        assert!((least..least + 20_000).contains(&bytes), "{bytes}");
+        for left in (0..bytes).step_by(1000).chain([bytes - 1]) {
+            assert_eq!(needed(config, left), Err(NewError::Memory(bytes)), "{left}");
+        }
+        assert_eq!(needed(config, bytes), Ok(()));
     }
-    assert_eq!(needed(bytes), Ok(()));
 }

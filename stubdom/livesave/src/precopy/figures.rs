@@ -5,7 +5,7 @@ use crate::policy::Policy;
 use crate::report::{Progress, Report, Round, rate};
 
 impl<P: Policy> Precopy<P> {
-    /// The batch of the outstanding `Read`.
+    /// The slots of the outstanding `Read` or `Prepare`.
     pub fn batch(&self) -> &[u32] {
         &self.batch
     }

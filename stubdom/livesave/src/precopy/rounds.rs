@@ -95,14 +95,15 @@ impl<P: Policy> Precopy<P> {
             }
             How::Send if self.is_last() => self.overflow += sent,
             How::Send | How::SendUnlessDirty => {
-                if self.policy.cut_short(&self.view()) {
+                let (policy, view) = self.consult();
+                if policy.cut_short(&view) {
                     self.end_round();
                 }
             }
         }
     }
 
-    /// Every page of the round was handled.
+    /// Every page of the round was handled, or it was cut short.
     pub(super) fn end_round(&mut self) {
         if let Some(round) = self.rounds.last() {
             self.read_us = self.read_us.saturating_add(round.read_us);
@@ -111,7 +112,8 @@ impl<P: Policy> Precopy<P> {
             self.step = Step::State;
             return;
         }
-        match self.consult(P::after_round) {
+        let (policy, view) = self.consult();
+        match policy.after_round(&view) {
             Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
             _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_unfetched(Stop::RoundBound),
             Verdict::Stop(stop) => self.suspend_unfetched(stop),
@@ -119,18 +121,8 @@ impl<P: Policy> Precopy<P> {
         }
     }
 
-    fn view(&self) -> View<'_> {
-        View {
-            pages: self.config.pages,
-            rounds: &self.rounds,
-            copied: self.sent + self.zero,
-            left: self.left,
-            cost: self.cost,
-            throttle: self.throttle.possible(),
-        }
-    }
-
-    fn consult(&mut self, ask: fn(&mut P, &View<'_>) -> Verdict) -> Verdict {
+    /// The policy and what it sees.
+    fn consult(&mut self) -> (&mut P, View<'_>) {
         let view = View {
             pages: self.config.pages,
             rounds: &self.rounds,
@@ -139,7 +131,7 @@ impl<P: Policy> Precopy<P> {
             cost: self.cost,
             throttle: self.throttle.possible(),
         };
-        ask(&mut self.policy, &view)
+        (&mut self.policy, view)
     }
 
     /// What this round left dirty is not known: it is taken to have been written to as fast as
@@ -154,7 +146,7 @@ impl<P: Policy> Precopy<P> {
     }
 
     fn suspend_for(&mut self, stop: Stop) {
-        self.estimate_us = self.view().suspended_us();
+        self.estimate_us = self.consult().1.suspended_us();
         self.stop = Some(stop);
         self.step = Step::Prepare;
     }
@@ -180,7 +172,8 @@ impl<P: Policy> Precopy<P> {
         }
         self.defer_hot();
         self.left = self.to_send.count().saturating_add(self.deferred_pages);
-        match self.consult(P::after_clean) {
+        let (policy, view) = self.consult();
+        match policy.after_clean(&view) {
             // What was fetched stays in `to_send`; the last `Clean` adds to it.
             Verdict::Stop(stop) => self.suspend_for(stop),
             Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),

@@ -33,6 +33,27 @@ fn batches_are_ascending_bounded_and_never_empty() {
 }
 
 #[test]
+fn whether_pages_are_skipped_is_the_policys_or_the_operators_choice() {
+    use livesave::Skip;
+    let hows = |skip| {
+        let mut scenario = Scenario::reference(1.4, 64);
+        scenario.config.skip = skip;
+        let run = scenario.run();
+        assert_eq!(run.difference(), None);
+        let reads = run.trace.into_iter().filter_map(|asked| match asked {
+            Asked::Read { how, .. } if how != How::Keep => Some(how),
+            _ => None,
+        });
+        reads.collect::<Vec<How>>()
+    };
+    assert!(hows(Skip::Never).iter().all(|how| *how == How::Send));
+    assert!(hows(Skip::Always).iter().all(|how| *how == How::SendUnlessDirty));
+    let policys = hows(Skip::Policy);
+    assert!(policys[..4].iter().all(|how| *how == How::Send), "round 1 is 4 batches");
+    assert!(policys[4..].iter().all(|how| *how == How::SendUnlessDirty));
+}
+
+#[test]
 fn a_config_out_of_range_is_refused() {
     let new = |pages, batch| Precopy::new(Config::new(pages, 0, batch), live_save()).err();
     assert_eq!(new(0, 1), Some(NewError::NoPages));
