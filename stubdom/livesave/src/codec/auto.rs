@@ -7,7 +7,7 @@
 //! Each codec begins with a trial of a number of pages. At the end of the trial it is kept or
 //! left out. One that is kept is judged again after as many pages, for ever. One that is left out has
 //! its next trial after a pause of four times as many pages; each further trial that fails doubles that,
-//! up to 64 times the trial. So where nothing is gained nearly every page is sent raw, at no cost but few
+//! up to 16 times the trial. So where nothing is gained nearly every page is sent raw, at no cost but few
 //! trials, and a guest that changes its ways is noticed.
 
 use super::Class;
@@ -32,7 +32,7 @@ impl Codec {
 }
 
 /// The longest pause, in trials: 2 to this power.
-const LONGEST_PAUSE: u32 = 6;
+const LONGEST_PAUSE: u32 = 4;
 
 /// How one codec does for one class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,9 +44,10 @@ struct Gauge {
     /// Pages of this trial that were seen, and those that the codec could work on.
     seen: u32,
     tried: u32,
-    /// Bytes saved and ticks spent in this trial.
+    /// Bytes saved and ticks spent in this trial, and the most of them for one page.
     saved: u64,
     ticks: u64,
+    most: u64,
 }
 
 /// Everything that is decided.
@@ -109,11 +110,14 @@ impl Auto {
         gauge.tried += u32::from(saved.is_some());
         gauge.saved += saved.unwrap_or(0) as u64;
         gauge.ticks = gauge.ticks.saturating_add(ticks);
+        gauge.most = gauge.most.max(ticks);
         if gauge.tried < pages && gauge.seen < patience {
             return;
         }
+        // The longest does not count: our CPU may have been taken away meanwhile.
+        let ticks = gauge.ticks - gauge.most;
         let worth = match sink {
-            Some(sink) => u128::from(gauge.saved) * u128::from(sink) > u128::from(gauge.ticks) << 16,
+            Some(sink) => u128::from(gauge.saved) * u128::from(sink) > u128::from(ticks) << 16,
             None => gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64,
         };
         let failed = if worth { 0 } else { gauge.failed.saturating_add(1) };

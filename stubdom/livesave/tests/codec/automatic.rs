@@ -33,7 +33,7 @@ fn where_nothing_is_gained_pages_are_sent_raw_and_hardly_anything_is_tried() {
     // The clock is read by trials only: once for each page, and once more for each codec.
     let before = ends.ticks;
     let raw = raw(&mut ends, 40_000, &mut page);
-    assert!(raw > 37_000, "{raw}");
+    assert!(raw > 35_000, "{raw}");
     assert!(ends.ticks - before < 45_000, "{}", ends.ticks - before);
 }
 
@@ -47,7 +47,7 @@ fn a_sink_that_costs_nothing_gets_raw_pages_however_well_they_compress() {
     };
     raw(&mut ends, 10_000, page);
     let raw = raw(&mut ends, 10_000, page);
-    assert!(raw > 9_000, "{raw}");
+    assert!(raw > 8_700, "{raw}");
 }
 
 #[test]
