@@ -4,15 +4,16 @@
 //! the one or the other whole under the name. Images that build on it don't notice, for no page of
 //! it has changed.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::PAGE_SIZE;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::Image;
 use crate::layer::Lock;
 use crate::reader::{CHUNK, Located};
 use crate::table::PageState;
 use crate::writer::{ImageWriter, Step};
+use crate::{PAGE_SIZE, Page};
 
 /// What [`merge`] did.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub(crate) fn merge_observed(
     Ok(Merged { image, parents })
 }
 
-/// Copies all pages, each in the form that it has, raw ones to their places.
+/// Copies all pages: records as they are, raw ones to their places.
 fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let reader = old.slots()?;
     let pages = old.extents().pages();
@@ -72,21 +73,51 @@ fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64
         if let Some(damage) = found {
             return Err(old.damaged(damage));
         }
-        for ((at, page), slot) in located.iter().zip(memory).zip(first..) {
-            let mut record = [0; PAGE_SIZE];
+        copy_raw(writer, first, located, memory)?;
+        for (at, slot) in located.iter().zip(first..) {
             match at.state {
-                Some(PageState::Raw { checksum } | PageState::RawAt { checksum, .. }) => {
-                    writer.put_page(slot, page, checksum)?;
+                Some(PageState::Zero) => writer.put_zero(slot)?,
+                Some(PageState::Lz4 { checksum, .. }) => {
+                    let mut record = [0; PAGE_SIZE];
+                    let record = reader.record(*at, &mut record)?.unwrap_or_default();
+                    writer.put_lz4(slot, record, checksum)?;
                 }
-                Some(PageState::Lz4 { checksum, .. }) => match reader.record(*at, &mut record)? {
-                    Some(record) => writer.put_lz4(slot, record, checksum)?,
-                    None => return Err(Error::NoSuchSlot { slot, pages }),
-                },
-                _ => writer.put_zero(slot)?,
+                _ => {}
             }
         }
         first += count as u64;
         progress(first, pages);
     }
     Ok(())
+}
+
+/// Copies the raw ones of some pages. Those side by side are written at once.
+fn copy_raw(writer: &mut ImageWriter, first: u64, located: &[Located], memory: &[Page]) -> Result<()> {
+    let mut slots = first..;
+    let mut memory = memory;
+    for run in located.chunk_by(|a, b| raw(*a).is_some() && raw(*b).is_some()) {
+        let Some((pages, rest)) = memory.split_at_checked(run.len()) else { break };
+        memory = rest;
+        let mut offset = None;
+        for (at, slot) in run.iter().zip(&mut slots) {
+            if let Some(checksum) = raw(*at) {
+                let at = writer.offset(slot)?;
+                offset.get_or_insert(at);
+                writer.put_data_at(slot, checksum)?;
+            }
+        }
+        if let Some(offset) = offset {
+            let written = writer.memory_fd().write_all_at(pages.as_flattened(), offset);
+            written.map_err(|e| writer.write_error(e))?;
+        }
+    }
+    Ok(())
+}
+
+/// The checksum of a raw page, wherever it is.
+fn raw(at: Located) -> Option<u64> {
+    match at.state {
+        Some(PageState::Raw { checksum } | PageState::RawAt { checksum, .. }) => Some(checksum),
+        _ => None,
+    }
 }

@@ -59,6 +59,28 @@ impl Located {
     pub(crate) fn is_own(self) -> bool {
         self.source == 0
     }
+
+    fn is_in_place(self) -> bool {
+        matches!(self.state, Some(PageState::Zero | PageState::Raw { .. }))
+    }
+
+    /// Its offset and length among the records.
+    fn place(self) -> Option<(u64, usize)> {
+        self.state.and_then(PageState::record)
+    }
+
+    /// Whether the page of the next slot can be read with this one: with no more than a page between
+    /// them.
+    fn is_followed_by(self, next: Located) -> bool {
+        let close = match (self.place(), next.place()) {
+            (Some((offset, length)), Some((next, _))) => {
+                let end = offset + length as u64;
+                (end..=end + PAGE_SIZE as u64).contains(&next)
+            }
+            _ => self.is_in_place() && next.is_in_place(),
+        };
+        close && self.source == next.source
+    }
 }
 
 impl SlotReader {
@@ -141,23 +163,14 @@ impl SlotReader {
     ) -> Result<()> {
         // What lies side by side is read at once.
         let mut done = 0;
-        for run in located.chunk_by(|a, b| a.source == b.source && in_place(*a) && in_place(*b)) {
+        for run in located.chunk_by(|a, b| a.is_followed_by(*b)) {
             let slot = first + done as u64;
-            let Some((out, source)) = pages.get_mut(done..done + run.len()).zip(self.source_of(run.first()))
-            else {
-                break;
-            };
-            match (run, &mut *out) {
-                ([one], [page]) if !in_place(*one) => {
-                    let found = source.load_record(one.state, page)?;
-                    self.report(found, slot, *one, damage);
-                }
-                _ => {
-                    source.load_in_place(slot, run, out)?;
-                    for ((at, page), slot) in run.iter().zip(out).zip(slot..) {
-                        self.report(check(at.state, page), slot, *at, damage);
-                    }
-                }
+            let (out, source) = (pages.get_mut(done..done + run.len()), self.source_of(run.first()));
+            let Some((out, source)) = out.zip(source) else { break };
+            let mut report = |at: &Located, i: usize, found| self.report(found, slot + i as u64, *at, damage);
+            match run {
+                [at, ..] if at.is_in_place() => source.load_in_place(slot, run, out, &mut report)?,
+                _ => source.load_records(run, out, &mut report)?,
             }
             done += run.len();
         }
@@ -227,29 +240,49 @@ impl Source {
         })
     }
 
-    /// Reads a run of pages that are raw or zero.
-    fn load_in_place(&self, slot: u64, run: &[Located], out: &mut [Page]) -> Result<()> {
-        let out = out.as_flattened_mut();
+    /// Reads a run of pages that are in their places, or zero.
+    fn load_in_place(&self, slot: u64, run: &[Located], out: &mut [Page], report: Report<'_>) -> Result<()> {
+        let octets = out.as_flattened_mut();
         let offset = slot.saturating_mul(PAGE_SIZE as u64);
         let zero = run.iter().all(|at| at.state == Some(PageState::Zero));
         // A hole reads as zeros, so nothing need be read.
-        if zero && self.next_data(offset) >= offset.saturating_add(out.len() as u64) {
-            out.fill(0);
-            return Ok(());
+        if zero && self.next_data(offset) >= offset.saturating_add(octets.len() as u64) {
+            octets.fill(0);
+        } else {
+            self.memory.read_exact_at(octets, offset).at("reading", &self.path.join("memory"))?;
         }
-        self.memory.read_exact_at(out, offset).at("reading", &self.path.join("memory"))
+        for (i, (at, page)) in run.iter().zip(out).enumerate() {
+            report(at, i, check(at.state, page));
+        }
+        Ok(())
     }
 
-    /// Reads and decodes a record.
-    fn load_record(&self, state: Option<PageState>, page: &mut Page) -> Result<Found> {
-        let mut buffer = [0; PAGE_SIZE];
-        let Some(record) = self.record(state, &mut buffer)? else { return Ok(Found::Misplaced) };
-        match (state, <&Page>::try_from(record)) {
-            (Some(PageState::RawAt { .. }), Ok(raw)) => *page = *raw,
-            _ if lz4::decode(record, page) => {}
-            _ => return Ok(Found::Spoiled),
+    /// Reads and decodes a run of records that follow each other in `memory`, or a single entry that
+    /// is none.
+    fn load_records(&self, run: &[Located], out: &mut [Page], report: Report<'_>) -> Result<()> {
+        // Those beyond the end of `memory` are the last of the run.
+        let end_of = |place: (u64, usize)| place.0 + place.1 as u64;
+        let places = || run.iter().filter_map(|at| at.place()).filter(|place| end_of(*place) <= self.length);
+        let start = places().next().map_or(0, |(offset, _)| offset);
+        let mut octets = vec![0; places().next_back().map_or(0, |last| end_of(last) - start) as usize];
+        self.memory.read_exact_at(&mut octets, start).at("reading", &self.path.join("memory"))?;
+        for (i, (at, page)) in run.iter().zip(out).enumerate() {
+            let record = at.place().and_then(|(offset, length)| {
+                let from = offset.checked_sub(start)? as usize;
+                octets.get(from..from.checked_add(length)?)
+            });
+            let found = match (record, at.state) {
+                (None, _) => Found::Misplaced,
+                (Some(record), Some(PageState::RawAt { .. })) => {
+                    page.copy_from_slice(record);
+                    check(at.state, page)
+                }
+                (Some(record), _) if lz4::decode(record, page) => check(at.state, page),
+                _ => Found::Spoiled,
+            };
+            report(at, i, found);
         }
-        Ok(check(state, page))
+        Ok(())
     }
 
     /// Reads a record as it is. `None` for an entry that is none, or that is not within `memory`.
@@ -293,9 +326,8 @@ fn is_stored(state: PageState) -> bool {
     matches!(state.canonical(), PageState::Zero | PageState::Raw { .. })
 }
 
-fn in_place(at: Located) -> bool {
-    matches!(at.state, Some(PageState::Zero | PageState::Raw { .. }))
-}
+/// Takes what reading a page has shown: the page, and its index in the run.
+type Report<'a> = &'a mut dyn FnMut(&Located, usize, Found);
 
 /// What reading a page has shown.
 enum Found {

@@ -39,8 +39,9 @@ fn a_flipped_bit_of_memory_is_found_or_harmless() {
     let path = mixed_image(dir.path());
     let file = path.join("memory");
     let length = fs::metadata(&file).unwrap().len() as usize;
-    // All bits of the records, and some of the pages'.
-    let bits = (0..RECORDS as usize * 8).step_by(1009).chain(RECORDS as usize * 8..length * 8);
+    // All bits of the LZ4 records, and some of the pages'.
+    let (records, raw) = (RECORDS as usize * 8, (length - PAGE_SIZE) * 8);
+    let bits = (0..records).step_by(1009).chain(records..raw).chain((raw..length * 8).step_by(1009));
     let mut harmless = 0;
     for bit in bits {
         with_flip(&file, bit, || match verify(&path) {
