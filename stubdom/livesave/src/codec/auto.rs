@@ -58,15 +58,15 @@ pub(super) struct Auto {
     /// A trial of so many pages ends even if the codec found few that it could work on. Twice the
     /// guest's: a base of a page is there only after the page was sent, in an earlier round.
     patience: u32,
-    /// Ticks to send a byte, in units of 2^-16. `None`: not known yet.
-    sink: Option<u64>,
+    /// Bytes that were sent and the ticks that it took, the last ones counting most.
+    sink: (u64, u64),
     gauges: [[Gauge; 2]; 3],
 }
 
 impl Auto {
     /// For a guest of so many pages.
     pub(super) fn new(on: bool, pages: u32) -> Self {
-        Self { on, patience: pages.saturating_mul(2).max(8192), sink: None, gauges: Default::default() }
+        Self { on, patience: pages.saturating_mul(2).max(8192), sink: (0, 0), gauges: Default::default() }
     }
 
     /// Whether time needs to be measured.
@@ -74,10 +74,10 @@ impl Auto {
         self.on
     }
 
-    /// Sending so many bytes took so many ticks. An average over about eight reports.
+    /// Sending so many bytes took so many ticks. What was said eight times ago counts for a third.
     pub(super) fn sink(&mut self, bytes: u64, ticks: u64) {
-        let Some(now) = (ticks << 16).checked_div(bytes) else { return };
-        self.sink = Some(self.sink.map_or(now, |before| before - before / 8 + now / 8));
+        let fade = |sum: u64, new| (sum - sum / 8).saturating_add(new);
+        self.sink = (fade(self.sink.0, bytes), fade(self.sink.1, ticks));
     }
 
     fn gauge(&mut self, codec: Codec, class: Class) -> &mut Gauge {
@@ -117,8 +117,10 @@ impl Auto {
         // The longest does not count: our CPU may have been taken away meanwhile.
         let ticks = gauge.ticks - gauge.most;
         let worth = match sink {
-            Some(sink) => u128::from(gauge.saved) * u128::from(sink) > u128::from(ticks) << 16,
-            None => gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64,
+            (0, _) => gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64,
+            (bytes, sending) => {
+                u128::from(gauge.saved) * u128::from(sending) > u128::from(ticks) * u128::from(bytes)
+            }
         };
         let failed = if worth { 0 } else { gauge.failed.saturating_add(1) };
         let pause = (pages << failed.saturating_add(1).min(LONGEST_PAUSE)).max(gauge.seen.saturating_mul(4));
