@@ -55,6 +55,12 @@ impl ScheduleWish {
         if name.is_empty() || name.len() > 128 || name.chars().any(|c| c.is_control() || c == '/') {
             return refuse("this can't be a guest's name", "`luthier status` shows the attached guests");
         }
+        if name.bytes().all(|b| b.is_ascii_digit()) {
+            return refuse(
+                "a schedule is for a guest's name, not for a domain id",
+                "`luthier status` shows the names",
+            );
+        }
         if !(1..=MAX_EVERY_S).contains(&self.every_s) {
             return refuse("the interval must be from 1 s to 366 days", "As in --every 5m");
         }

@@ -50,7 +50,8 @@ pub(super) struct AddArgs {
     /// Each image builds on the former one, and has only what the guest wrote to since
     ///
     /// The guest's writes are logged all the time. The oldest image that stays is merged before
-    /// the ones that it builds on are removed.
+    /// the ones that it builds on are removed; that needs room for one whole image more, and writes
+    /// as much.
     #[arg(long, requires = "guest")]
     incremental: bool,
     #[command(flatten)]
@@ -121,6 +122,11 @@ fn removed(json: bool, guest: &str, result: &Value) {
         return print::json_line(result);
     }
     println!("no more snapshots of {guest} are scheduled; its {} images stay", items(result, "images").len());
+    if result.get("incremental").and_then(Value::as_bool) == Some(true) {
+        println!(
+            "  its writes are still logged for a next one on top of them: luthier detach {guest} ends that"
+        );
+    }
 }
 
 fn list(json: bool, result: &Value) {
@@ -264,6 +270,7 @@ mod tests {
             "web --every 5m --keep 3 --policy xen-save --incremental",
             "web --every 5m --keep 3 --policy pool-fit --strict",
             "a/b --every 5m --keep 3",
+            "12 --every 5m --keep 3",
         ] {
             assert!(wish(bad).unwrap_err().hint.is_some(), "{bad}");
         }

@@ -10,6 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -82,6 +83,7 @@ impl Scheduler {
 
     /// Takes the snapshots that are due until the daemon [stops](Self::stop).
     pub(super) fn run(&self, host: &dyn Host) {
+        let mut told = HashMap::new();
         while let Some(action) = self.wait() {
             let mut begun = |image: &str, chained| {
                 self.change(|all| all.begun(image, chained));
@@ -91,7 +93,7 @@ impl Scheduler {
                 Action::Merge(image) => host.merge(image),
                 Action::Remove(image) => host.remove(image),
             };
-            tell(&action, &answer);
+            tell(&action, &answer, &mut told);
             if lock(&self.shared).stopping && !matches!(answer, Answer::Made | Answer::Done) {
                 return;
             }
@@ -176,8 +178,8 @@ impl Scheduler {
                 .hint("`luthier schedule list` shows those that there are")
         })?;
         tracing::info!(guest, "schedule removed");
-        let images: Vec<String> = removed.images.into_iter().map(|m| m.image).collect();
-        Ok(json!({"guest": guest, "images": images}))
+        let images: Vec<&str> = removed.images.iter().map(|m| m.image.as_str()).collect();
+        Ok(json!({"guest": guest, "images": images, "incremental": removed.wish.incremental}))
     }
 
     fn list(&self) -> Value {
@@ -218,12 +220,17 @@ fn show(entry: &Entry, taking: bool, now: u64, unix_ms: u64) -> Value {
     })
 }
 
-/// For the log.
-fn tell(action: &Action, answer: &Answer) {
+/// For the log. A guest that is not attached may be tried for days: `told` is what each one was said
+/// to wait for, so that it is not said every time.
+fn tell(action: &Action, answer: &Answer, told: &mut HashMap<String, String>) {
     match (action, answer) {
         (Action::Take { wish, .. }, Answer::NotReady(e)) => {
-            tracing::info!(guest = wish.guest, why = %e.message, "scheduled snapshot: not ready");
+            let before = told.insert(wish.guest.clone(), e.message.clone());
+            if before.as_ref() != Some(&e.message) {
+                tracing::info!(guest = wish.guest, why = %e.message, "scheduled snapshot: not ready");
+            }
         }
+        (Action::Take { wish, .. }, Answer::Made) => drop(told.remove(&wish.guest)),
         (Action::Take { wish, .. }, Answer::Failed(e)) => {
             tracing::warn!(guest = wish.guest, error = %e.message, "scheduled snapshot failed");
         }
