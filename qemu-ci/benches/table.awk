@@ -19,7 +19,7 @@ function unit(metric) {
     if (metric ~ /_(events|hypercalls|copies|notified|notifications)_/) return "events"
     if (metric ~ /_share$/) return "share"
     if (metric ~ /_retransmits$/) return "segments"
-    return metric == "bytes" ? "bytes" : "pages"
+    return metric ~ /(^|_)bytes$/ ? "bytes" : "pages"
 }
 function digits(value, metric) {
     if (unit(metric) ~ /^(bytes|pages)$/ || value >= 1000) return 0
