@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use common::mixed::{RECORDS, forge_entry, mixed, mixed_child, mixed_image, model, reading_fails};
-use common::{image, memory_dir, names, page, pages, record, soft_page, state, verify, writer_of};
-use serde_json::Value;
+use common::{forge, image, memory_dir, names, page, pages, record, soft_page, state, verify, writer_of};
+use serde_json::{Value, json};
 use store::{Error, Extent, Extents, Image, ImageWriter, PAGE_SIZE, PageState, list, merge, page_checksum};
 
 #[test]
@@ -242,9 +242,20 @@ fn an_image_of_format_1_is_read_verified_and_built_on() {
 }
 
 #[test]
-fn format_1_knows_no_records() {
+fn format_1_knows_no_records_parents_or_contents() {
     let dir = memory_dir();
     let path = format1(dir.path());
+    let whole = fs::read(path.join("manifest.json")).unwrap();
+    let contents = Image::open(&path).unwrap().manifest().contents().unwrap().to_owned();
+    for (field, value) in [
+        ("contents", json!(contents)),
+        ("parent", json!({ "image": "web@20261121T202439Z-2", "contents": contents })),
+        ("stored", json!({ "zero": 2, "raw": 4, "lz4": 0, "parent": 0, "octets": 16384 })),
+    ] {
+        forge(&path, |m| m[field] = value);
+        assert!(matches!(Image::open(&path), Err(Error::Malformed { .. })), "{field}");
+        fs::write(path.join("manifest.json"), &whole).unwrap();
+    }
     forge_entry(&path, 1, PageState::Lz4 { checksum: 0, offset: 0, length: 4095 });
     assert!(verify(&path).is_err() && reading_fails(&path));
     let whole = image(dir.path());
