@@ -85,13 +85,14 @@ pub fn codecs(
     batches(&mut stream, |batch, round| {
         if round {
             encoder.next_round();
-            encoder.sink(1000, 1000 * sink);
         }
         let before = cpu_time();
         for ((slot, page), (encoded, out)) in batch.iter().zip(&mut sent) {
             *encoded = encoder.encode(*slot, page, out, || start.elapsed().as_nanos() as u64);
         }
         figures.encode += cpu_time() - before;
+        let bytes = sent.iter().take(batch.len()).map(|(encoded, _)| encoded.len() as u64).sum();
+        encoder.sink(bytes, bytes * sink);
         let before = cpu_time();
         for ((slot, page), (encoded, bytes)) in batch.iter().zip(&sent) {
             let mine = image[*slot as usize].get_or_insert_with(|| Box::new([0; PAGE_SIZE]));

@@ -5,10 +5,10 @@
 //! itself. The driver says what sending takes; until it does, a codec must save an eighth.
 //!
 //! Each codec begins with a trial of a number of pages. At the end of the trial it is kept or
-//! left out. One that is kept is judged again after as many pages, for ever. One that is left out has
-//! its next trial after a pause of four times as many pages; each further trial that fails doubles that,
-//! up to 16 times the trial. So where nothing is gained nearly every page is sent raw, at no cost but few
-//! trials, and a guest that changes its ways is noticed.
+//! left out. One that is kept is judged again after as many pages, for ever. One that is left out
+//! has its next trial after a pause, so long that trials take a fiftieth of the time in which the
+//! pages are sent. So where nothing is gained pages are sent raw at next to no cost, a trial that
+//! cost nothing is soon repeated, and a guest that changes its ways is noticed.
 
 use super::Class;
 use crate::PAGE_SIZE;
@@ -31,16 +31,17 @@ impl Codec {
     }
 }
 
-/// The longest pause, in trials: 2 to this power.
-const LONGEST_PAUSE: u32 = 4;
+/// Trials that fail take at most one part in so many of the time in which pages are sent.
+const TRIAL_SHARE: u128 = 50;
+
+/// The longest pause, in trials.
+const LONGEST_PAUSE: u32 = 256;
 
 /// How one codec does for one class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gauge {
     /// Pages of the pause that are left; 0: in use.
     pause: u32,
-    /// Trials that failed since the last one that did not.
-    failed: u32,
     /// Pages of this trial that were seen, and those that the codec could work on.
     seen: u32,
     tried: u32,
@@ -59,14 +60,14 @@ pub(super) struct Auto {
     /// guest's: a base of a page is there only after the page was sent, in an earlier round.
     patience: u32,
     /// Bytes that were sent and the ticks that it took, the last ones counting most.
-    sink: (u64, u64),
+    sink: [u64; 2],
     gauges: [[Gauge; 2]; 3],
 }
 
 impl Auto {
     /// For a guest of so many pages.
     pub(super) fn new(on: bool, pages: u32) -> Self {
-        Self { on, patience: pages.saturating_mul(2).max(8192), sink: (0, 0), gauges: Default::default() }
+        Self { on, patience: pages.saturating_mul(2).max(8192), sink: [0; 2], gauges: Default::default() }
     }
 
     /// Whether time needs to be measured.
@@ -77,7 +78,8 @@ impl Auto {
     /// Sending so many bytes took so many ticks. What was said eight times ago counts for a third.
     pub(super) fn sink(&mut self, bytes: u64, ticks: u64) {
         let fade = |sum: u64, new| (sum - sum / 8).saturating_add(new);
-        self.sink = (fade(self.sink.0, bytes), fade(self.sink.1, ticks));
+        let [sent, taken] = self.sink;
+        self.sink = [fade(sent, bytes), fade(taken, ticks)];
     }
 
     fn gauge(&mut self, codec: Codec, class: Class) -> &mut Gauge {
@@ -116,15 +118,16 @@ impl Auto {
         }
         // The longest does not count: our CPU may have been taken away meanwhile.
         let ticks = gauge.ticks - gauge.most;
-        let worth = match sink {
-            (0, _) => gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64,
-            (bytes, sending) => {
-                u128::from(gauge.saved) * u128::from(sending) > u128::from(ticks) * u128::from(bytes)
+        let (worth, pause) = match sink.map(u128::from) {
+            [0, _] => (gauge.saved * 8 > u64::from(gauge.tried) * PAGE_SIZE as u64, 16 * pages),
+            [bytes, sending] => {
+                let ticks = u128::from(ticks) * bytes;
+                let pause = (ticks * TRIAL_SHARE).checked_div(sending * PAGE_SIZE as u128);
+                let longest = pages * LONGEST_PAUSE;
+                let pause = pause.map_or(longest, |pause| pause.clamp(pages.into(), longest.into()) as u32);
+                (u128::from(gauge.saved) * sending > ticks, pause)
             }
         };
-        let failed = if worth { 0 } else { gauge.failed.saturating_add(1) };
-        let pause = (pages << failed.saturating_add(1).min(LONGEST_PAUSE)).max(gauge.seen.saturating_mul(4));
-        let pause = if worth { 0 } else { pause };
-        *gauge = Gauge { pause, failed, ..Gauge::default() };
+        *gauge = Gauge { pause: if worth { 0 } else { pause }, ..Gauge::default() };
     }
 }

@@ -7,9 +7,10 @@ use crate::rng::Rng;
 
 const PAGES: u32 = 4096;
 
+/// Each codec takes a tick for each page; to send a page takes `sink` ticks.
 fn ends(sink: u64) -> Ends<Xxh3> {
     let mut ends = Ends::new(CodecConfig::auto(PAGES));
-    ends.encoder.sink(1 << 20, sink << 20);
+    ends.encoder.sink(4096, sink);
     ends
 }
 
@@ -27,14 +28,14 @@ fn raw(ends: &mut Ends<Xxh3>, count: u32, mut page: impl FnMut(u32) -> Page) -> 
 
 #[test]
 fn where_nothing_is_gained_pages_are_sent_raw_and_hardly_anything_is_tried() {
-    let (mut ends, mut rng) = (ends(1000), Rng::new(1));
+    let (mut ends, mut rng) = (ends(2), Rng::new(1));
     let mut page = |_| noise(&mut rng);
     raw(&mut ends, 40_000, &mut page);
-    // The clock is read by trials only: once for each page, and once more for each codec.
+    // The clock is read by trials only.
     let before = ends.ticks;
     let raw = raw(&mut ends, 40_000, &mut page);
-    assert!(raw > 35_000, "{raw}");
-    assert!(ends.ticks - before < 45_000, "{}", ends.ticks - before);
+    assert!(raw > 37_000, "{raw}");
+    assert!(ends.ticks - before < 10_000, "{}", ends.ticks - before);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_sink_that_costs_nothing_gets_raw_pages_however_well_they_compress() {
 
 #[test]
 fn what_gains_is_used_and_is_found_when_it_begins_to_gain() {
-    let (mut ends, mut rng) = (ends(1000), Rng::new(2));
+    let (mut ends, mut rng) = (ends(100), Rng::new(2));
     let mut pages: Vec<Page> = (0..PAGES).map(|_| noise(&mut rng)).collect();
     for round in 0..12 {
         // Noise at first, then small changes to it.
@@ -82,7 +83,7 @@ fn a_sink_that_becomes_slow_gets_fewer_bytes() {
     };
     raw(&mut ends, 10_000, page);
     for _ in 0..40 {
-        ends.encoder.sink(1 << 20, 1000 << 20);
+        ends.encoder.sink(4096, 20);
     }
     raw(&mut ends, 40_000, page);
     let raw = raw(&mut ends, 10_000, page);
@@ -94,12 +95,12 @@ fn the_image_is_what_was_sent_while_codecs_come_and_go() {
     let mut guest = Guest::new(512, 3);
     let mut ends =
         Ends::<Xxh3>::new(CodecConfig { block_cache: 300, delta_pages: 200, ..CodecConfig::auto(512) });
-    let mut seen = [false; 4];
+    let mut seen = [false; 3];
     for n in 0..60_000 {
         if n % 3000 == 0 {
             ends.encoder.next_round();
             // Seldom worth it, then always.
-            (0..40).for_each(|_| ends.encoder.sink(4096, if n % 9000 == 0 { 0 } else { 40_000 }));
+            (0..40).for_each(|_| ends.encoder.sink(4096, if n % 9000 == 0 { 0 } else { 100 }));
         }
         let slot = guest.rng.below(512) as usize;
         guest.write(slot);
@@ -107,11 +108,10 @@ fn the_image_is_what_was_sent_while_codecs_come_and_go() {
         let kind = match ends.check(slot as u32, &page).unwrap() {
             Encoded::Zero => continue,
             Encoded::Raw => 0,
-            Encoded::Coded(Coding::Lz4, _) => 1,
-            Encoded::Coded(Coding::Delta, _) => 2,
-            Encoded::Coded(Coding::Blocks, _) => 3,
+            Encoded::Coded(Coding::Delta, _) => 1,
+            Encoded::Coded(..) => 2,
         };
         seen[kind] = true;
     }
-    assert_eq!(seen, [true; 4]);
+    assert_eq!(seen, [true; 3]);
 }
