@@ -156,7 +156,7 @@ pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
         println!("{id}: whole; {} pages, {} of them zero", verified.pages, verified.zero_pages);
         if verified.images > 1 {
             println!(
-                "{} of them are in the {} images on which it builds",
+                "{} of them are in images on which it builds, {} in all",
                 verified.parent_pages,
                 verified.images - 1
             );
@@ -177,7 +177,7 @@ pub(super) fn merge(cli: &Cli, image: &str) -> Result<()> {
         println!("{id} stands alone already");
     } else {
         println!(
-            "{id} stands alone now: {} on disk; it built on {} images",
+            "{id} stands alone now, and takes {} on disk; images that it built on: {}",
             print::bytes(octets),
             merged.parents
         );

@@ -159,6 +159,26 @@ fn forged_raw_pages_spoil_their_own_page_and_nothing_else() {
 }
 
 #[test]
+fn records_far_apart_in_a_vast_file_take_no_memory() {
+    let dir = memory_dir();
+    let path = mixed_image(dir.path());
+    let vast = 1u64 << 40;
+    fs::File::options().write(true).open(path.join("memory")).unwrap().set_len(vast).unwrap();
+    forge(&path, |m| m["files"]["memory"]["length"] = json!(vast));
+    // Slots 3, 4 and 5 now ascend, with nearly a TiB of nothing before the last.
+    let entry = PageState::RawAt { checksum: page_checksum(&[0; PAGE_SIZE]), offset: vast - 4096 };
+    forge_entry(&path, 5, entry);
+    match verify(&path) {
+        // Each page has its checksum; it is only not the page that was committed.
+        Err(Error::Damaged { first, .. }) => assert_eq!(first, [Damage::Contents]),
+        other => panic!("{other:?}"),
+    }
+    let mut now = model();
+    now[5] = [0; PAGE_SIZE];
+    assert!(pages(&Image::open(&path).unwrap()) == now);
+}
+
+#[test]
 fn records_may_overlap() {
     let dir = memory_dir();
     let path = mixed_image(dir.path());
