@@ -19,7 +19,7 @@ throttled() {
 
 start_luthier
 start_stub --pool 128
-start_guest g1 128 1 rate=5 dirty_mib=64 dirty_rate=max
+start_guest g1 256 1 rate=5 dirty_mib=64 dirty_rate=max
 attach g1
 cap_is g1 0 || fail "g1 has a cap to begin with: $(cap g1)"
 

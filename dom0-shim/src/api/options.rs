@@ -44,7 +44,8 @@ pub struct SnapshotOptions {
     ///
     /// The guest pays a fault for the first write to each page, once. The log ends with the next
     /// snapshot, unless that keeps it too, with `luthier detach`, and when xl migrates or saves
-    /// the guest.
+    /// the guest. Not for guests that give memory back without wiping it (Linux wipes it) and are
+    /// resized meanwhile: Xen does not log what they take again.
     #[arg(long)]
     pub keep_log: bool,
     /// How pages travel and are stored: auto, none, or some of lz4, delta and blocks

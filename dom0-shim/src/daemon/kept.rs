@@ -8,6 +8,14 @@
 //! stock host uses. Its bit is set in the log by `XEN_DMOP_modified_memory` when the last round's
 //! bits are out, and whoever clears the log clears it, too. A log without it is not ours.
 //!
+//! Two things are not in Xen's log (4.17 to 4.20):
+//! - What Dom0 and back ends write through mappings of a guest's pages, until they unmap them. Pages
+//!   that may be mapped so are few, and always read: see `Guest::unlogged`.
+//! - A frame that the guest has given back and taken again (ballooning), from then until the next
+//!   `Clean`: `p2m_add_page` marks nothing. Other frames than before are noticed; the same ones are in
+//!   the log because Linux wipes pages before it gives them back. A guest whose balloon driver does
+//!   not wipe is not to be resized while a log is kept: the option's help says so.
+//!
 //! What this module must never do: end a log that is not ours, or let one pass as a base whose
 //! sentinel is gone.
 

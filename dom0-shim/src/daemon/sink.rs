@@ -1,7 +1,7 @@
 //! Where pages go: from the ring into the image, coded ones by way of the decoder.
 //!
-//! Pages as they are, and LZ4 records, go from the ring to the file by one write for a run of them,
-//! and are not looked at here: a stub that sends a wrong page can send a fitting checksum, too, and
+//! Pages as they are, and LZ4 records, go from the ring to the file by few writes, and are not looked
+//! at here: a stub that sends a wrong page can send a fitting checksum, too, and
 //! an honest one's are checked by whatever reads the image. Differences and blocks are decoded at
 //! once, one after the other as they were sent, as each may build on the one before; their checksum
 //! is compared here, because ends that went apart would spoil what follows.
@@ -48,19 +48,20 @@ pub(super) struct Sink {
     failed: Option<Error>,
 }
 
-/// What is done to a run of entries.
+/// What is done to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    Zero,
-    /// By one write, if the slots follow each other.
-    Raw,
-    /// By one write.
-    Lz4,
+    /// From the ring to the file, or nothing at all for a zero page.
+    Direct,
     /// Perhaps as in the parent: has to be looked at.
-    RawInHand,
-    Lz4InHand,
+    InHand,
     Decode(codec::Coding),
 }
+
+/// Pages that a write of consecutive slots must have on average to be worth a system call of its
+/// own; else a whole message is written at once, beside the slots' own places. (A system call
+/// costs a PV Dom0 two switches of page tables, more than the copy of some pages.)
+const LONG: usize = 16;
 
 impl Sink {
     /// For an image whose pages are to be coded in some of these ways.
@@ -98,14 +99,23 @@ impl Sink {
             contents.skip(left)?;
             return Ok(false);
         };
-        let ways: Vec<(Way, &PageEntry)> = entries.iter().map(|e| (way(writer, e), e)).collect();
-        for run in ways.chunk_by(together) {
+        let ways: Vec<Way> = entries.iter().map(|e| way(writer, e)).collect();
+        let mut rest = entries;
+        for ways in ways.chunk_by(|a, b| a == b) {
+            let Some((run, after)) = rest.split_at_checked(ways.len()) else { break };
+            rest = after;
             let mut taken = Taken { contents: &mut *contents, len: 0 };
-            let stored = match run.first() {
-                Some((Way::Lz4 | Way::Lz4InHand | Way::Decode(_), _)) if !*coded => Err(Trouble::Ours(
-                    Error::new("the stub domain sent coded pages, which were not asked for"),
-                )),
-                _ => store_run(writer, decoder.as_mut(), run, &mut taken),
+            let is_coded = |e: &PageEntry| matches!(e.content, Content::Coded { .. });
+            let stored = match ways.first() {
+                _ if !*coded && run.iter().any(is_coded) => Err(Trouble::Ours(Error::new(
+                    "the stub domain sent coded pages, which were not asked for",
+                ))),
+                Some(Way::Direct) => store_direct(writer, run, &mut taken),
+                Some(Way::InHand) => run.iter().try_for_each(|e| store_in_hand(writer, e, &mut taken)),
+                Some(Way::Decode(coding)) => run
+                    .iter()
+                    .try_for_each(|e| store_decoded(writer, decoder.as_mut(), *coding, e, &mut taken)),
+                None => Ok(()),
             };
             left = left.saturating_sub(taken.len);
             match stored {
@@ -124,20 +134,27 @@ impl Sink {
 
 /// How an entry is stored.
 fn way(writer: &ImageWriter, entry: &PageEntry) -> Way {
-    let looked_at = || writer.may_be_as_in_parent(entry.slot.into(), entry.checksum);
     match entry.content {
-        Content::Zero => Way::Zero,
-        Content::Raw if looked_at() => Way::RawInHand,
-        Content::Raw => Way::Raw,
-        Content::Coded { coding: Coding::Lz4, .. } if looked_at() => Way::Lz4InHand,
-        Content::Coded { coding: Coding::Lz4, .. } => Way::Lz4,
+        Content::Zero => Way::Direct,
         Content::Coded { coding: Coding::Delta, .. } => Way::Decode(codec::Coding::Delta),
         Content::Coded { coding: Coding::Blocks, .. } => Way::Decode(codec::Coding::Blocks),
+        Content::Raw | Content::Coded { coding: Coding::Lz4, .. } => {
+            match writer.may_be_as_in_parent(entry.slot.into(), entry.checksum) {
+                true => Way::InHand,
+                false => Way::Direct,
+            }
+        }
     }
 }
 
-fn together((a, first): &(Way, &PageEntry), (b, second): &(Way, &PageEntry)) -> bool {
-    a == b && (*a != Way::Raw || first.slot.checked_add(1) == Some(second.slot))
+/// Whether two entries can be stored by one write, or by none: zero pages, pages of consecutive
+/// slots, or records.
+fn by_one_write(a: &PageEntry, b: &PageEntry) -> bool {
+    match (a.content, b.content) {
+        (Content::Raw, Content::Raw) => a.slot.checked_add(1) == Some(b.slot),
+        (Content::Zero, Content::Zero) | (Content::Coded { .. }, Content::Coded { .. }) => true,
+        _ => false,
+    }
 }
 
 /// What stops a run.
@@ -182,47 +199,84 @@ impl<C: Contents> Taken<'_, C> {
     }
 }
 
-fn store_run<C: Contents>(
+type Stored<E> = std::result::Result<(), Trouble<E>>;
+
+fn store_direct<C: Contents>(
     writer: &mut ImageWriter,
-    mut decoder: Option<&mut Decoder<HeapPage>>,
-    run: &[(Way, &PageEntry)],
+    run: &[PageEntry],
     taken: &mut Taken<'_, C>,
-) -> std::result::Result<(), Trouble<C::Error>> {
-    let Some((way, first)) = run.first() else { return Ok(()) };
-    let len: usize = run.iter().map(|(_, e)| e.content_len()).sum();
-    match way {
-        Way::Raw => {
-            let offset = writer.offset(first.slot.into())?;
-            // Also proves that every slot of the run exists.
-            run.iter().try_for_each(|(_, e)| writer.offset(e.slot.into()).map(drop))?;
-            taken.move_to(writer, offset, len)?;
-            run.iter().try_for_each(|(_, e)| writer.put_data_at(e.slot.into(), e.checksum))?;
-        }
-        Way::Lz4 => {
-            let mut offset = writer.append(len)?;
-            taken.move_to(writer, offset, len)?;
-            for (_, e) in run {
-                writer.put_lz4_at(e.slot.into(), offset, e.content_len(), e.checksum)?;
-                offset = offset.saturating_add(e.content_len() as u64);
+) -> Stored<C::Error> {
+    let has_bytes = |e: &&PageEntry| e.content != Content::Zero;
+    let pages = run.iter().filter(has_bytes).count();
+    let writes = run.chunk_by(by_one_write).filter(|part| part.iter().any(|e| has_bytes(&e))).count();
+    if writes > 1 && pages < LONG.saturating_mul(writes) {
+        return append(writer, run, taken);
+    }
+    for part in run.chunk_by(by_one_write) {
+        match part {
+            [first, ..] if first.content == Content::Raw => {
+                let offset = writer.offset(first.slot.into())?;
+                // Also proves that every slot of the run exists.
+                part.iter().try_for_each(|e| writer.offset(e.slot.into()).map(drop))?;
+                taken.move_to(writer, offset, part.len().saturating_mul(PAGE_SIZE))?;
+                part.iter().try_for_each(|e| writer.put_data_at(e.slot.into(), e.checksum))?;
             }
-        }
-        Way::Zero => run.iter().try_for_each(|(_, e)| writer.put_zero(e.slot.into()))?,
-        Way::RawInHand | Way::Lz4InHand | Way::Decode(_) => {
-            for (_, e) in run {
-                let mut buffer = [0; PAGE_SIZE];
-                let bytes = taken.take(&mut buffer, e.content_len())?;
-                match (way, <&Page>::try_from(bytes)) {
-                    (Way::RawInHand, Ok(page)) => writer.put_page(e.slot.into(), page, e.checksum)?,
-                    (Way::Decode(coding), _) => {
-                        let decoder = decoder.as_deref_mut();
-                        let page = decode(writer, decoder, *coding, e, bytes).map_err(Trouble::Ours)?;
-                        writer.put_page(e.slot.into(), &page, e.checksum)?;
-                    }
-                    _ => writer.put_lz4(e.slot.into(), bytes, e.checksum)?,
-                }
-            }
+            _ => append(writer, part, taken)?,
         }
     }
+    Ok(())
+}
+
+/// Stores pages and records by one write, beside their slots' own places.
+fn append<C: Contents>(
+    writer: &mut ImageWriter,
+    run: &[PageEntry],
+    taken: &mut Taken<'_, C>,
+) -> Stored<C::Error> {
+    let len: usize = run.iter().map(PageEntry::content_len).sum();
+    let mut offset = 0;
+    if len > 0 {
+        offset = writer.append(len)?;
+        taken.move_to(writer, offset, len)?;
+    }
+    for e in run {
+        match e.content {
+            Content::Zero => writer.put_zero(e.slot.into())?,
+            Content::Raw => writer.put_raw_at(e.slot.into(), offset, e.checksum)?,
+            Content::Coded { .. } => {
+                writer.put_lz4_at(e.slot.into(), offset, e.content_len(), e.checksum)?;
+            }
+        }
+        offset = offset.saturating_add(e.content_len() as u64);
+    }
+    Ok(())
+}
+
+fn store_in_hand<C: Contents>(
+    writer: &mut ImageWriter,
+    entry: &PageEntry,
+    taken: &mut Taken<'_, C>,
+) -> Stored<C::Error> {
+    let mut buffer = [0; PAGE_SIZE];
+    let bytes = taken.take(&mut buffer, entry.content_len())?;
+    match <&Page>::try_from(bytes) {
+        Ok(page) => writer.put_page(entry.slot.into(), page, entry.checksum)?,
+        Err(_) => writer.put_lz4(entry.slot.into(), bytes, entry.checksum)?,
+    }
+    Ok(())
+}
+
+fn store_decoded<C: Contents>(
+    writer: &mut ImageWriter,
+    decoder: Option<&mut Decoder<HeapPage>>,
+    coding: codec::Coding,
+    entry: &PageEntry,
+    taken: &mut Taken<'_, C>,
+) -> Stored<C::Error> {
+    let mut buffer = [0; PAGE_SIZE];
+    let bytes = taken.take(&mut buffer, entry.content_len())?;
+    let page = decode(writer, decoder, coding, entry, bytes).map_err(Trouble::Ours)?;
+    writer.put_page(entry.slot.into(), &page, entry.checksum)?;
     Ok(())
 }
 
