@@ -24,10 +24,10 @@ begin_guest() {
 # bytes FILE...: what files take on the disk: holes cost nothing.
 bytes() { du -s -k "$@" | awk '{ n += $1 } END { print n * 1024 }'; }
 
-# What libxc says of each of its rounds (`progress: Frames iteration 2: 512/512  100%`), of the output
+# What libxc says of each of its rounds (`Frames iteration 2: 512/512  100%`), of the output
 # of `xl -vvv migrate`: `metric value` a line. Its first round counts frames that are holes, too.
 rounds_of_log() {
-    tr '\r' '\n' <"$1" | sed -n 's|.*progress: Frames.* \([0-9]*\)/\1 *100%.*|\1|p' | awk -v pages="$pages" '
+    tr '\r' '\n' <"$1" | sed -n 's|.*Frames.* \([0-9]*\)/\1 *100%.*|\1|p' | awk -v pages="$pages" '
         { n = ($1 > pages ? pages : $1); sent += n; if (NR > 1) { left++; dirtied += n } last = n }
         END {
             print "pages", (NR ? sent : pages)
