@@ -1,6 +1,7 @@
-//! `trace DOMID FILE [ROUNDS]`: records what a pre-copy of a running guest sends, for replaying it
+//! `trace DOMID FILE [ROUNDS [RATE]]`: records what a pre-copy of a running guest sends, for replaying it
 //! through codecs (`cargo run -p livesave --example replay`): a real one, with Xen's log of writes,
-//! by map-and-read from Dom0. At most ROUNDS (29) live rounds, three times the guest's memory, and
+//! by map-and-read from Dom0, at RATE pages a second at most that are not zero (3000, about what a
+//! network of 100 Mbit/s takes). At most ROUNDS (29) live rounds, three times the guest's memory, and
 //! until a round has fewer than 50 pages, as Live Save; then one more with the guest paused.
 //!
 //! The file is a row of records: the slot (u32, little endian: the rank of the page's frame in all
@@ -12,13 +13,13 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use privcmd::{DomId, Hypervisor};
 
 #[path = "../foreign.rs"]
 mod foreign;
-use foreign::{BATCH, Memory, PAGE};
+use foreign::{Memory, PAGE};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -26,6 +27,8 @@ const ROUND: u32 = u32::MAX;
 /// Live Save's bounds: pages of a round that are few enough, and times of the guest's memory.
 const FEW: usize = 50;
 const TIMES: usize = 3;
+/// Pages between two looks at the rate.
+const STEP: usize = 256;
 
 struct Recorder<'a> {
     /// The guest's frames, ascending.
@@ -33,14 +36,16 @@ struct Recorder<'a> {
     memory: Memory,
     file: BufWriter<File>,
     buffer: Vec<u8>,
+    /// Pages a second.
+    rate: u32,
 }
 
 impl Recorder<'_> {
     /// Records a round of these frames; returns how many had a page, and how many were not zero.
     fn round(&mut self, frames: &[u64]) -> Result<(usize, usize), Error> {
         self.file.write_all(&ROUND.to_le_bytes())?;
-        let (mut pages, mut filled) = (0, 0);
-        for batch in frames.chunks(BATCH) {
+        let (began, mut pages, mut filled) = (Instant::now(), 0, 0);
+        for batch in frames.chunks(STEP) {
             let there = self.memory.read(batch, &mut self.buffer)?;
             for ((frame, there), page) in batch.iter().zip(there).zip(self.buffer.chunks_exact(PAGE)) {
                 if there {
@@ -51,6 +56,8 @@ impl Recorder<'_> {
                     filled += usize::from(page.iter().any(|&byte| byte != 0));
                 }
             }
+            let due = Duration::from_secs_f64(filled as f64 / f64::from(self.rate.max(1)));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
         Ok((pages, filled))
     }
@@ -65,11 +72,11 @@ fn written(xen: &Hypervisor, domid: DomId, all: &[u64], last: bool) -> Result<Ve
     Ok(all.iter().copied().filter(dirty).collect())
 }
 
-fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize) -> Result<(), Error> {
+fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize, rate: u32) -> Result<(), Error> {
     let all: Vec<u64> = xen.populated(domid)?.iter().flat_map(|extent| extent.pfn..extent.end()).collect();
     let file = BufWriter::with_capacity(1 << 20, File::create(file)?);
     let mut recorder =
-        Recorder { all: &all, memory: Memory::of(domid)?, file, buffer: vec![0; BATCH * PAGE] };
+        Recorder { all: &all, memory: Memory::of(domid)?, file, buffer: vec![0; STEP * PAGE], rate };
     let mut to_send = all.clone();
     let mut sent = 0;
     for round in 1.. {
@@ -96,20 +103,25 @@ fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize) -> Result<(
     Ok(recorder.file.flush()?)
 }
 
+fn arguments(args: &[String]) -> Option<(DomId, &str, usize, u32)> {
+    let (domid, file, more) = match args {
+        [domid, file, more @ ..] if more.len() <= 2 => (domid.parse().ok()?, file.as_str(), more),
+        _ => return None,
+    };
+    let rounds = more.first().map_or(Some(29), |rounds| rounds.parse().ok())?;
+    let rate = more.get(1).map_or(Some(3000), |rate| rate.parse().ok())?;
+    Some((domid, file, rounds, rate))
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (domid, file, rounds) = match args.as_slice() {
-        [domid, file] => (domid.parse::<DomId>().ok(), file, Some(29)),
-        [domid, file, rounds] => (domid.parse().ok(), file, rounds.parse().ok()),
-        _ => (None, &String::new(), None),
-    };
-    let (Some(domid), Some(rounds)) = (domid, rounds) else {
-        eprintln!("usage: trace DOMID FILE [ROUNDS]");
+    let Some((domid, file, rounds, rate)) = arguments(&args) else {
+        eprintln!("usage: trace DOMID FILE [ROUNDS [RATE]]");
         return ExitCode::from(2);
     };
     let outcome = Hypervisor::open().map_err(Error::from).and_then(|xen| {
         xen.log_dirty_enable(domid)?;
-        let recorded = record(&xen, domid, file, rounds);
+        let recorded = record(&xen, domid, file, rounds, rate);
         // Whatever came, the guest runs on.
         xen.log_dirty_disable(domid)?;
         if xen.domain(domid)?.paused {
