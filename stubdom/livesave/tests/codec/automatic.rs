@@ -31,11 +31,11 @@ fn where_nothing_is_gained_pages_are_sent_raw_and_hardly_anything_is_tried() {
     let (mut ends, mut rng) = (ends(2), Rng::new(1));
     let mut page = |_| noise(&mut rng);
     raw(&mut ends, 40_000, &mut page);
-    // The clock is read by trials only.
+    // The clock is read by trials only: twice for a page, and once more for each further codec.
     let before = ends.ticks;
     let raw = raw(&mut ends, 40_000, &mut page);
     assert!(raw > 37_000, "{raw}");
-    assert!(ends.ticks - before < 10_000, "{}", ends.ticks - before);
+    assert!(ends.ticks - before < 25_000, "{}", ends.ticks - before);
 }
 
 #[test]

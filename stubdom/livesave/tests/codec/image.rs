@@ -1,6 +1,6 @@
 //! Image equality: for every combination of codecs the image is what was sent last.
 
-use livesave::codec::{CodecConfig, Coding, Encoded};
+use livesave::codec::{CodecConfig, Coding, Encoded, Encoder, HeapPage};
 
 use crate::guest::{Ends, Guest};
 
@@ -90,4 +90,34 @@ fn the_image_is_what_was_sent_with_deltas() {
 #[test]
 fn the_image_is_what_was_sent_with_lz4_and_deltas() {
     every_seed(true, true);
+}
+
+#[test]
+fn a_page_that_was_zero_meanwhile_has_no_base() {
+    for config in combinations() {
+        let mut ends = Ends::<livesave::codec::Xxh3>::new(config);
+        let mut page = [0; 4096];
+        page[..1024].fill(1);
+        for version in 0..4 {
+            page[version] = 9;
+            ends.check(3, &page).unwrap();
+            ends.check(3, &[0; 4096]).unwrap();
+        }
+        assert_eq!(ends.encoder.stats().delta.pages, 0);
+    }
+}
+
+#[test]
+fn slots_beyond_the_guest_are_sent_all_the_same() {
+    for config in combinations() {
+        let mut encoder = Encoder::<HeapPage>::new(config, HeapPage::take).unwrap();
+        let (page, mut out) = ([7; 4096], [0; 4096]);
+        for slot in [PAGES, u32::MAX, u32::MAX - 1, u32::MAX] {
+            let encoded = encoder.encode(slot, &page, &mut out, || 0);
+            assert!(
+                !matches!(encoded, Encoded::Zero | Encoded::Coded(Coding::Delta, _)),
+                "{slot}: {encoded:?}"
+            );
+        }
+    }
 }
