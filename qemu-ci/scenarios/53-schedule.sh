@@ -127,7 +127,9 @@ done
 [ "$chained" -ge 1 ] || fail "no image builds on another"
 du -sk "$STORE"/* | sed 's/^/    /'
 step "incremental: $(images) images, $chained of them on others"
+run luthier detach g1 # which ends the log of writes that was kept for a next one
 survived g1 "$(images)" "all schedules"
+attach g1
 
 # A damaged list is told of, and nothing else is harmed.
 stop_luthier

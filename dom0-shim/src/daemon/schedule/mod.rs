@@ -161,7 +161,8 @@ impl Scheduler {
         let now = self.now();
         let new = self.change(|all| all.add(now, wish)).unwrap_or(Ok(false))?;
         // A schedule that the next start would not know of is none.
-        if let Some(why) = lock(&self.shared).unsaved.clone() {
+        let unsaved = lock(&self.shared).unsaved.clone();
+        if let Some(why) = unsaved {
             if new {
                 self.change(|all| all.remove(&guest));
             }

@@ -233,15 +233,13 @@ impl Entry {
         self.retry = None;
         if self.next <= now {
             self.next = self.next.saturating_add(self.record.every_ms());
-            // What was missed besides is not made up.
-            self.skip_until(now);
         }
         let newest = self.record.images.last().map(|m| m.image.clone());
         let parent = newest.filter(|_| self.record.wish.incremental && !self.record.whole);
         Action::Take { wish: self.record.wish.clone(), parent }
     }
 
-    /// What is due by now will not be taken.
+    /// What is due by now will not be taken: it was missed, or another snapshot was in progress.
     fn skip_until(&mut self, now: u64) {
         if self.next <= now {
             let every = self.record.every_ms();
