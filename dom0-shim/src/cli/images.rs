@@ -276,3 +276,6 @@ pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
