@@ -119,6 +119,18 @@ fn what_decompresses_beyond_a_page_is_refused() {
 }
 
 #[test]
+fn what_decompresses_to_less_than_it_must_is_refused() {
+    // Ten literals.
+    let short = [&[0xa0][..], b"0123456789"].concat();
+    let mut decoder = Decoder::new(&CONFIG, HeapPage::take).unwrap();
+    assert_eq!(decode(&mut decoder, Coding::Lz4, &short), Err(CodecError::Lz4));
+    decoder.reset();
+    let blocks = [&[0b11][..], &short].concat();
+    assert_eq!(decode(&mut decoder, Coding::Blocks, &blocks), Err(CodecError::Lz4));
+    assert_eq!(lz4::decompress_page(&short, &mut [0; PAGE_SIZE]), Err(CodecError::Lz4));
+}
+
+#[test]
 fn runs_beyond_the_page_and_unknown_blocks_and_flags_are_refused() {
     let refused = |coding, bytes: &[u8], error| {
         let mut decoder = Decoder::new(&CONFIG, HeapPage::take).unwrap();
