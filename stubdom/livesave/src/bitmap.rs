@@ -141,9 +141,10 @@ impl Bitmap {
     }
 
     /// Takes the lowest slots out of the set, from word `*cursor` on, and appends them to
-    /// `batch` in ascending order until it holds `max`. `*cursor` moves to the first word that
-    /// may still hold something. Never grows `batch` beyond its capacity.
-    pub(crate) fn take(&mut self, cursor: &mut usize, batch: &mut Vec<u32>, max: usize) {
+    /// `batch` in ascending order until it holds `max`. `*cursor` moves to the next word to look
+    /// at; with a `stride` beyond 1, words in between are left as they are. Never grows `batch`
+    /// beyond its capacity.
+    pub(crate) fn take(&mut self, cursor: &mut usize, stride: usize, batch: &mut Vec<u32>, max: usize) {
         let max = max.min(batch.capacity());
         while let Some(word) = self.words.get_mut(*cursor) {
             let base = *cursor as u32 * 64;
@@ -154,7 +155,7 @@ impl Bitmap {
                 batch.push(base + word.trailing_zeros());
                 *word &= *word - 1;
             }
-            *cursor += 1;
+            *cursor = cursor.saturating_add(stride.max(1));
         }
     }
 }
@@ -165,7 +166,7 @@ mod tests {
 
     fn drain(set: &mut Bitmap) -> Vec<u32> {
         let mut all = Vec::with_capacity(1000);
-        set.take(&mut 0, &mut all, 1000);
+        set.take(&mut 0, 1, &mut all, 1000);
         all
     }
 
@@ -227,10 +228,10 @@ mod tests {
             set.insert(slot);
         }
         let (mut cursor, mut batch) = (0, Vec::with_capacity(2));
-        set.take(&mut cursor, &mut batch, 100);
+        set.take(&mut cursor, 1, &mut batch, 100);
         assert_eq!(batch, [3, 64]);
         batch.clear();
-        set.take(&mut cursor, &mut batch, 2);
+        set.take(&mut cursor, 1, &mut batch, 2);
         assert_eq!(batch, [65, 199]);
         assert_eq!(set.count(), 0);
     }

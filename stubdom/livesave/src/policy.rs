@@ -75,8 +75,12 @@ impl View<'_> {
 pub enum Verdict {
     /// One more live round.
     Continue,
-    /// One more live round, with the guest slowed down by one more step. Like `Continue` if
-    /// [`View::throttle`] is false, and after a round whose bitmap is not fetched yet.
+    /// One more live round that reads only a sample of what is dirty, about a 64th of the guest,
+    /// spread evenly; the rest is left for the next. Like `Continue` after a round whose bitmap
+    /// is not fetched yet.
+    Sample,
+    /// A sample, with the guest slowed down by one more step. Like `Sample` if
+    /// [`View::throttle`] is false.
     SlowDown,
     /// Suspend the guest and copy the rest.
     Stop(Stop),
@@ -164,10 +168,10 @@ pub trait Policy {
         None
     }
 
-    /// Asked after each batch of a live round: enough for this round, fetch the bitmap? The
-    /// pages not read yet are left for the next round.
-    fn cut_short(&self, _view: &View<'_>) -> bool {
-        false
+    /// Asked before the first live round: if it is certain by now that its target can't be met,
+    /// and it would give up, the suspended time to be expected, in microseconds.
+    fn is_hopeless(&self, _cost: &Cost) -> Option<u64> {
+        None
     }
 
     /// Asked at the end of each live round, before the dirty bitmap is fetched: `dirtied` of

@@ -59,6 +59,8 @@ pub struct Precopy<P> {
     deferred_pages: u32,
     /// The word of `to_send` to go on at.
     cursor: usize,
+    /// Every so manyth word of it is read: 1, or more in a sample.
+    stride: usize,
     /// The slots at hand: to read, or to prepare.
     batch: Vec<u32>,
     how: How,
@@ -154,6 +156,7 @@ impl<P: Policy> Precopy<P> {
             deferred: deferred.ok_or(short)?,
             deferred_pages: 0,
             cursor: 0,
+            stride: 1,
             batch,
             how: How::Send,
             pool_left: config.pool_pages,
@@ -313,6 +316,9 @@ impl<P: Policy> Precopy<P> {
     }
 
     fn log_is_on(&mut self) {
+        if let Some(estimate_us) = self.policy.is_hopeless(&self.cost) {
+            return self.give_up_target(estimate_us);
+        }
         match self.config.base {
             _ if self.is_last() => self.step = Step::Suspend,
             Base::Everything => self.begin_round(),

@@ -3,7 +3,7 @@
 use core::{fmt, str::FromStr};
 
 use super::{
-    Downtime, ImprovedLiveSave, LiveSave, Policy, PoolFit, SmartStop, Verdict, View, XenMigrate,
+    Cost, Downtime, ImprovedLiveSave, LiveSave, Policy, PoolFit, SmartStop, Verdict, View, XenMigrate,
     XenMigrate451, XenSave,
 };
 
@@ -85,8 +85,8 @@ impl Policy for AnyPolicy {
     fn target_us(&self) -> Option<u32> {
         self.inner().target_us()
     }
-    fn cut_short(&self, view: &View<'_>) -> bool {
-        self.inner().cut_short(view)
+    fn is_hopeless(&self, cost: &Cost) -> Option<u64> {
+        self.inner().is_hopeless(cost)
     }
     fn after_round(&mut self, view: &View<'_>) -> Verdict {
         self.inner_mut().after_round(view)

@@ -5,6 +5,10 @@ use crate::report::rate;
 /// Half of what is known is forgotten each time this many pages were added: 32 MiB.
 const WINDOW: u64 = 8192;
 
+/// What copying or sending a page takes as long as nothing is known, in microseconds: long, so
+/// that nobody relies on it.
+const UNKNOWN_US: u64 = 100;
+
 /// A mean over the last pages, each alike: older ones fade out. Batches of a few pages, which
 /// take hardly a microsecond, thus weigh little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,12 +58,12 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The suspended time if `left` pages have to be read. Pages of whose pace nothing is known
-    /// count as if they took no time.
+    /// The suspended time if `left` pages have to be read.
     pub fn suspended_us(&self, left: u64) -> u64 {
         let kept = left.min(self.pool_pages.into());
-        let copying = self.copy.us(kept).or(self.send.us(kept)).unwrap_or(0);
-        let sending = self.send.us(left - kept).unwrap_or(0);
+        let send = |pages: u64| self.send.us(pages).unwrap_or(pages.saturating_mul(UNKNOWN_US));
+        let copying = self.copy.us(kept).unwrap_or_else(|| send(kept));
+        let sending = send(left - kept);
         [self.fetch_us, copying, sending].iter().fold(self.fixed_us, |sum, us| sum.saturating_add(*us))
     }
 }
@@ -83,7 +87,9 @@ mod tests {
         assert_eq!(cost.suspended_us(0), 1200);
         assert_eq!(cost.suspended_us(100), 1200 + 100 * 3);
         assert_eq!(cost.suspended_us(150), 1200 + 100 * 3 + 50 * 40);
-        assert_eq!(Cost::default().suspended_us(u64::MAX), 0);
+        // And without any, a page takes long.
+        assert_eq!(Cost::default().suspended_us(7), 700);
+        assert_eq!(Cost::default().suspended_us(u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -11,19 +11,18 @@
 //! it has to be read again anyway. And no round is begun that can't help. A round is worth it if
 //! it takes away a quarter of the copying, or if the target is met in 8 more rounds like it; a
 //! 16th of the guest may be sent in others, as guests are not that steady (in 3 of them, if the
-//! guest can be slowed down instead).
+//! guest can be slowed down instead). If all but the pages takes longer than the target, there
+//! are no rounds for less than a fifth.
 //!
 //! # Samples
 //! Let a guest rewrite `w` pages at random, `r` times as fast as pages are sent. A round that
 //! begins with a share `l` of them dirty ends with `r l / (1 + r l)`, and the rounds approach
 //! `1 - 1/r`, or 0 if `r` is at most 1. So `r` tells what rounds can do, but a long first round
 //! hides it: most pages were written to more than once. Therefore, if it leaves much, the second
-//! is a sample: it is cut short when a 64th of the guest was sent. Two estimates come from it:
-//! the formula, with the rate at which pages were dirtied; and how many of the pages just sent
-//! are dirty again. If `n` pages were sent and `x` of them lost, rounds will take away `n²/2x`:
-//! for the guest above that is `w/r`, the same. The formula is deceived by a few hot pages, the
-//! other by pages that the guest had not written to before; the better prospect counts. If it is
-//! less than a quarter of the copying, there are no more rounds.
+//! is a sample of what is dirty, as large as a 64th of the guest, and `r` comes from the pages
+//! dirtied meanwhile. If rounds will take away less than a quarter of the copying (`r` above 4),
+//! there are none. A few pages that are written to all the time deceive the formula; up to a
+//! 24th of the guest, they do not pass for so fast a writer.
 //!
 //! # Throttling
 //! Steps are those of QEMU's auto-converge, each followed by a sample: that costs a 64th of the
@@ -39,19 +38,19 @@
 //! |---|---|---|---|---|---|---|
 //! | 0.03 | 270 / 21 | 270 / 21 | 270 / 21 | 268 / 21 | 268 / 46 | 268 / 21 |
 //! | 0.35 | 361 / 61 | 360 / 21 | 357 / 22 | 329 / 29 | 306 / 229 | 329 / 29 |
-//! | 0.70 | 484 / 531 | 483 / 25 | 473 / 26 | 418 / 30 | 351 / 163 | 418 / 30 |
-//! | 1.40 | 719 / 2625 | 830 / 152 | 455 / 218 | 404 / 214 | 366 / 263 | 431 / 30 |
-//! | 5.59 | 916 / 4579 | 896 / 380 | 456 / 384 | 307 / 444 | 307 / 444 | 379 / 29 |
-//! | 22.3 | 918 / 4596 | 886 / 438 | 424 / 440 | 283 / 448 | 283 / 448 | 322 / 25 |
+//! | 0.70 | 484 / 531 | 483 / 25 | 473 / 26 | 418 / 30 | 351 / 164 | 418 / 30 |
+//! | 1.40 | 719 / 2625 | 830 / 152 | 455 / 218 | 404 / 214 | 365 / 263 | 394 / 29 |
+//! | 5.59 | 916 / 4579 | 896 / 380 | 456 / 384 | 307 / 446 | 307 / 446 | 312 / 22 |
+//! | 22.3 | 918 / 4596 | 886 / 438 | 424 / 440 | 282 / 451 | 282 / 451 | 306 / 25 |
 //!
 //! with a pool of half the guest (Xen's migration has none). `xl save` sends 262 and is suspended
 //! for 9152. What each part is for: without skipping, 30 ms at 22.3 sends 396; without the sample
-//! it sends 294, and 331 instead of 307 at 5.59 (with 394 ms instead of 444).
+//! it sends 294, and 331 instead of 307 at 5.59 (with 394 ms instead of 446).
 //! [`Config::defer_hot`](crate::Config::defer_hot) is of use to Live Save (446 instead of 830 at
 //! 1.40, with 261 ms; 406 instead of 886 at 22.3), not here: it saves 6 percent at 1.40 and 14 at
-//! 0.70, where it makes 135 ms out of 30.
+//! 0.70, where it makes 136 ms out of 30.
 
-use super::{Policy, Stop, Verdict, View};
+use super::{Cost, Policy, Stop, Verdict, View};
 
 /// Live rounds at most, with the guest as fast as it is.
 const MAX_LIVE_ROUNDS: u32 = 29;
@@ -98,30 +97,19 @@ impl Downtime {
     }
 
     /// Whether rounds can't help, going by a sample.
-    fn is_hopeless(&self, view: &View<'_>, copying_us: u64, allowed_us: u64) -> bool {
+    fn is_in_vain(&self, view: &View<'_>, copying_us: u64, allowed_us: u64) -> bool {
         let floor_us = copying(view, view.cost.suspended_us(self.floor(view)));
         if view.throttle { floor_us > allowed_us / 2 } else { floor_us > allowed_us.max(copying_us / 4 * 3) }
     }
 
-    /// The fewest pages that any number of rounds will leave, going by a sample: the lower of
-    /// the module's two estimates.
+    /// The fewest pages that any number of rounds will leave, going by a sample.
     fn floor(&self, view: &View<'_>) -> u64 {
-        let round = view.round();
-        let margin = |n: u64| if self.slowed.is_some() { n.saturating_add(n / 3) } else { n };
-
-        let (writes, sends) = (margin(round.dirty_rate()), view.cost.send.rate());
+        let (mut writes, sends) = (view.round().dirty_rate(), view.cost.send.rate());
+        if self.slowed.is_some() {
+            writes = writes.saturating_add(writes / 3);
+        }
         let faster = writes.saturating_sub(sends);
-        let by_rate = u64::from(view.working_set()).saturating_mul(faster).checked_div(writes).unwrap_or(0);
-
-        // Pages sent that are dirty again (or others instead), and twice the time that they had.
-        let left = u64::from(view.left);
-        let sent = u64::from(round.copied());
-        let lost = margin((left + sent).saturating_sub(round.asked.into()));
-        let age_us = round.time_us.saturating_mul(2).saturating_sub(round.read_us);
-        let gain = (u128::from(sent) * u128::from(sent) * u128::from(age_us))
-            .checked_div(2 * u128::from(lost) * u128::from(round.read_us))
-            .map_or(left, |gain| u64::try_from(gain).unwrap_or(left));
-        by_rate.min(left.saturating_sub(gain))
+        u64::from(view.working_set()).saturating_mul(faster).checked_div(writes).unwrap_or(0)
     }
 
     /// Whether rounds have not helped.
@@ -136,7 +124,7 @@ impl Downtime {
             self.in_vain += 1;
             self.spent = self.spent.saturating_add(view.round().copied());
         }
-        let nothing_to_gain = allowed_us == 0 && copying_us < view.cost.suspended_us(0) / 10;
+        let nothing_to_gain = allowed_us == 0 && copying_us < view.cost.suspended_us(0) / 4;
         let most = if view.throttle { 3 } else { MAX_LIVE_ROUNDS };
         self.in_vain >= most || self.spent > view.pages / 16 || nothing_to_gain
     }
@@ -178,15 +166,19 @@ impl Policy for Downtime {
         Some(self.target_us)
     }
 
-    fn cut_short(&self, view: &View<'_>) -> bool {
-        let round = view.round();
-        self.sample && round.copied() >= view.pages / 64
+    /// Not a single page could be copied.
+    fn is_hopeless(&self, cost: &Cost) -> Option<u64> {
+        let estimate_us = cost.suspended_us(0);
+        (self.strict && estimate_us > self.target_us.into()).then_some(estimate_us)
     }
 
     fn after_clean(&mut self, view: &View<'_>) -> Verdict {
         let estimate_us = view.suspended_us();
         if estimate_us <= self.target_us.into() {
             return Verdict::Stop(Stop::TargetMet);
+        }
+        if let Some(estimate_us) = self.is_hopeless(&view.cost) {
+            return Verdict::GiveUp { estimate_us };
         }
         let number = view.round().number;
         let since = number.saturating_sub(self.slowed.unwrap_or(0));
@@ -195,14 +187,16 @@ impl Policy for Downtime {
             || view.copied > 3 * u64::from(view.pages);
         let copying_us = copying(view, estimate_us);
         let allowed_us = copying(view, self.target_us.into());
+        // Without a single page it would still be beyond the target: a slower guest is no help.
+        let view = &View { throttle: view.throttle && allowed_us > 0, ..*view };
         let stalled = if core::mem::take(&mut self.sample) {
-            self.is_hopeless(view, copying_us, allowed_us)
+            self.is_in_vain(view, copying_us, allowed_us)
         } else {
             self.is_stalled(view, copying_us, allowed_us)
         };
         if !stalled && !too_much {
             self.sample = number == 1 && view.left > view.pages / 16;
-            Verdict::Continue
+            if self.sample { Verdict::Sample } else { Verdict::Continue }
         } else if view.throttle && number < MAX_LIVE_ROUNDS_IN_ALL {
             *self = Self { sample: true, slowed: Some(number), ..Self::new(self.target_us, self.strict) };
             Verdict::SlowDown

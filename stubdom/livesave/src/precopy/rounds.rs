@@ -48,7 +48,7 @@ impl<P: Policy> Precopy<P> {
             How::Send
         };
         self.batch.clear();
-        self.to_send.take(&mut self.cursor, &mut self.batch, max as usize);
+        self.to_send.take(&mut self.cursor, self.stride, &mut self.batch, max as usize);
         !self.batch.is_empty()
     }
 
@@ -94,16 +94,11 @@ impl<P: Policy> Precopy<P> {
                 self.pool_left = pool_left;
             }
             How::Send if self.is_last() => self.overflow += sent,
-            How::Send | How::SendUnlessDirty => {
-                let (policy, view) = self.consult();
-                if policy.cut_short(&view) {
-                    self.end_round();
-                }
-            }
+            How::Send | How::SendUnlessDirty => {}
         }
     }
 
-    /// Every page of the round was handled, or it was cut short.
+    /// Every page of the round, or of the sample, was handled.
     pub(super) fn end_round(&mut self) {
         if let Some(round) = self.rounds.last() {
             self.read_us = self.read_us.saturating_add(round.read_us);
@@ -117,7 +112,7 @@ impl<P: Policy> Precopy<P> {
             Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
             _ if self.rounds.len() as u32 + 1 >= MAX_ROUNDS => self.suspend_unfetched(Stop::RoundBound),
             Verdict::Stop(stop) => self.suspend_unfetched(stop),
-            Verdict::Continue | Verdict::SlowDown => self.step = Step::Clean,
+            Verdict::Continue | Verdict::Sample | Verdict::SlowDown => self.step = Step::Clean,
         }
     }
 
@@ -151,7 +146,7 @@ impl<P: Policy> Precopy<P> {
         self.step = Step::Prepare;
     }
 
-    fn give_up_target(&mut self, estimate_us: u64) {
+    pub(super) fn give_up_target(&mut self, estimate_us: u64) {
         let estimate_us = u32::try_from(estimate_us).unwrap_or(u32::MAX);
         self.give_up(Why::Target { estimate_us });
     }
@@ -167,18 +162,23 @@ impl<P: Policy> Precopy<P> {
         let Some(round) = self.rounds.last_mut() else { return self.begin_round() };
         round.dirtied = round.dirtied.saturating_add(self.bitmap_dirty);
         round.time_us = time_us;
+        self.stride = 1;
         if self.is_last() {
             return self.begin_round();
         }
         self.defer_hot();
         self.left = self.to_send.count().saturating_add(self.deferred_pages);
         let (policy, view) = self.consult();
-        match policy.after_clean(&view) {
+        let verdict = policy.after_clean(&view);
+        if matches!(verdict, Verdict::Sample | Verdict::SlowDown) {
+            self.stride = (u64::from(self.left) * 64 / u64::from(self.config.pages)) as usize;
+        }
+        match verdict {
             // What was fetched stays in `to_send`; the last `Clean` adds to it.
             Verdict::Stop(stop) => self.suspend_for(stop),
             Verdict::GiveUp { estimate_us } => self.give_up_target(estimate_us),
             Verdict::SlowDown if self.throttle.possible() => self.step = Step::Throttle,
-            Verdict::SlowDown | Verdict::Continue => self.begin_round(),
+            Verdict::Continue | Verdict::Sample | Verdict::SlowDown => self.begin_round(),
         }
     }
 

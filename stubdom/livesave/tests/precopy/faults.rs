@@ -20,12 +20,13 @@ fn scenario(seed: u64, policy: AnyPolicy) -> Scenario {
 
 /// Slowed down, prepared, deferred, on top of an earlier snapshot and before a later one.
 fn with_everything(seed: u64) -> Scenario {
-    let mut scenario = scenario(seed, downtime(1));
+    let mut scenario = scenario(seed, downtime(4));
+    scenario.config.pages = 80;
+    scenario.config.pool_pages = 20;
     scenario.writer.rate = 300_000.0;
     scenario.speed.scan_us = 3000;
-    scenario.writer.working_set = scenario.config.pages;
+    scenario.writer.working_set = 80;
     scenario.writer.pattern = Pattern::Uniform;
-    scenario.config.pool_pages = scenario.config.pages;
     scenario.config.throttle = true;
     scenario.config.prepare = 10;
     scenario.config.defer_hot = true;
@@ -93,6 +94,8 @@ fn a_fault_at_any_step_leaves_the_guest_running_and_no_image() {
 fn a_fault_at_any_step_with_everything_asked_for_does_so_too() {
     for seed in 0..8 {
         let scenario = with_everything(seed);
+        let r = driver(&scenario).run();
+        println!("{:?}", r.report());
         let trace = driver(&scenario).run().trace;
         for asked in [Asked::Throttle(80), Asked::Throttle(100)] {
             assert!(trace.contains(&asked), "{trace:?}");

@@ -40,7 +40,7 @@ fn t1_each_policy_with_skipping_deferring_throttling_and_preparing_1000_seeds() 
         }
     }
     let seen = [skipped, deferred, slowed, prepared];
-    assert!(seen.iter().all(|&runs| runs > 100), "each has to come up: {seen:?}");
+    assert!(seen.iter().all(|&runs| runs > 50), "each has to come up: {seen:?}");
 }
 
 fn with_prepare(seed: u64, policy: AnyPolicy) -> Scenario {

@@ -79,7 +79,9 @@ impl Scenario {
         config.defer_hot = rng.below(2) == 0;
         config.throttle = rng.below(2) == 0;
         config.prepare = [0, 3, 50, 10_000][rng.below(4) as usize];
-        config.fixed_us = rng.below(5000) as u32;
+        config.fixed_us = rng.below(500) as u32;
+        config.pool_pages /= 4;
+        scenario.speed.scan_us /= 8;
         scenario
     }
 
@@ -145,5 +147,5 @@ pub fn downtime(target_ms: u32) -> AnyPolicy {
 /// Each of the policies, and some with other limits.
 pub fn policies() -> Vec<AnyPolicy> {
     let named = AnyPolicy::NAMES.iter().map(|name| name.parse().unwrap());
-    named.chain([stubborn_live_save(), downtime(1), downtime(300)]).collect()
+    named.chain([stubborn_live_save(), downtime(2), downtime(300)]).collect()
 }
