@@ -34,6 +34,25 @@ taken g1 --parent "$PARENT" --keep-log
 on_top "second" changed
 [ "$(figure pages_sent)" -lt $((whole / 4)) ] || fail "$(figure pages_sent) of $whole pages were sent"
 
+# The image equals the guest at the cut, page for page: a tool of the lab that knows nothing of
+# Luthier has written it down meanwhile.
+for cut in 1 2 3; do
+    sleep "$cut"
+    fault hold state
+    TAKEN=take-g1.json
+    luthier --json snapshot g1 --parent "$PARENT" --keep-log >$TAKEN 2>take-g1.err &
+    SNAPSHOT=$!
+    held state
+    run oracle dump "$(domid g1)" "$IMAGES/cut"
+    no_fault
+    wait "$SNAPSHOT" || fail "a snapshot that was looked at: $(said g1)"
+    IMAGE=$(figure image)
+    luthier export "$IMAGE" --output - 2>export.err | oracle compare "$IMAGES/cut" >compared 2>&1 ||
+        fail "the image is not the guest at the cut: $(cat compared export.err)"
+    on_top "cut $cut ($(cat compared))" changed
+done
+rm -f "$IMAGES/cut"
+
 # luthierd ends, and is killed: the log goes on.
 stop_luthier
 restart_luthier

@@ -65,7 +65,9 @@ const LONG: usize = 16;
 
 impl Sink {
     /// For an image whose pages are to be coded in some of these ways.
-    pub(super) fn new(writer: ImageWriter, codecs: Codecs) -> Result<Self> {
+    pub(super) fn new(mut writer: ImageWriter, codecs: Codecs) -> Result<Self> {
+        // What comes as a difference, or in blocks, lies as LZ4 if that was asked for.
+        writer.compress(matches!(codecs, Codecs::Chosen { lz4: true, .. }));
         let (delta, blocks) = match codecs {
             Codecs::Raw => (false, false),
             Codecs::Auto => (true, true),
