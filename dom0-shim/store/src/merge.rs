@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::image::Image;
 use crate::layer::Lock;
-use crate::reader::{CHUNK, Located};
+use crate::reader::{CHUNK, Located, SlotReader};
 use crate::table::PageState;
 use crate::writer::{ImageWriter, Step};
 use crate::{PAGE_SIZE, Page};
@@ -74,15 +74,10 @@ fn copy(old: &Image, writer: &mut ImageWriter, progress: &mut dyn FnMut(u64, u64
             return Err(old.damaged(damage));
         }
         copy_raw(writer, first, located, memory)?;
+        copy_records(&reader, writer, first, located)?;
         for (at, slot) in located.iter().zip(first..) {
-            match at.state {
-                Some(PageState::Zero) => writer.put_zero(slot)?,
-                Some(PageState::Lz4 { checksum, .. }) => {
-                    let mut record = [0; PAGE_SIZE];
-                    let record = reader.record(*at, &mut record)?.unwrap_or_default();
-                    writer.put_lz4(slot, record, checksum)?;
-                }
-                _ => {}
+            if at.state == Some(PageState::Zero) {
+                writer.put_zero(slot)?;
             }
         }
         first += count as u64;
@@ -110,6 +105,36 @@ fn copy_raw(writer: &mut ImageWriter, first: u64, located: &[Located], memory: &
             let written = writer.memory_fd().write_all_at(pages.as_flattened(), offset);
             written.map_err(|e| writer.write_error(e))?;
         }
+    }
+    Ok(())
+}
+
+/// Copies the records of some pages, as one write.
+fn copy_records(
+    reader: &SlotReader,
+    writer: &mut ImageWriter,
+    first: u64,
+    located: &[Located],
+) -> Result<()> {
+    let mut records = Vec::new();
+    let mut told = Vec::new();
+    for (at, slot) in located.iter().zip(first..) {
+        if let Some(PageState::Lz4 { checksum, .. }) = at.state {
+            let mut record = [0; PAGE_SIZE];
+            // It has been decoded already, so it is there.
+            let record = reader.record(*at, &mut record)?.unwrap_or_default();
+            records.extend_from_slice(record);
+            told.push((slot, record.len(), checksum));
+        }
+    }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mut offset = writer.append(records.len())?;
+    writer.memory_fd().write_all_at(&records, offset).map_err(|e| writer.write_error(e))?;
+    for (slot, length, checksum) in told {
+        writer.put_lz4_at(slot, offset, length, checksum)?;
+        offset += length as u64;
     }
     Ok(())
 }
