@@ -31,6 +31,9 @@ pub const MAX_ROUNDS: u32 = 64;
 /// of the last round is sent instead: tiny batches would take longer than they save.
 pub const MIN_KEEP: u32 = 32;
 
+/// A sample has about this many pages at least: 16 words of the bitmap, to be spread at all.
+const MIN_SAMPLE: u32 = 1024;
+
 /// One snapshot of one guest.
 #[derive(Debug)]
 pub struct Precopy<P> {

@@ -1,6 +1,6 @@
 //! The rounds: what is read next, what became of it, and what the policy says.
 
-use super::{MAX_ROUNDS, MIN_KEEP, Precopy};
+use super::{MAX_ROUNDS, MIN_KEEP, MIN_SAMPLE, Precopy};
 use crate::action::{How, ReadDone, Step, Why};
 use crate::config::Skip;
 use crate::policy::{Policy, Stop, Verdict, View};
@@ -171,7 +171,7 @@ impl<P: Policy> Precopy<P> {
         let (policy, view) = self.consult();
         let verdict = policy.after_clean(&view);
         if matches!(verdict, Verdict::Sample | Verdict::SlowDown) {
-            self.stride = (u64::from(self.left) * 64 / u64::from(self.config.pages)) as usize;
+            self.stride = (self.left / (self.config.pages / 64).max(MIN_SAMPLE)) as usize;
         }
         match verdict {
             // What was fetched stays in `to_send`; the last `Clean` adds to it.
