@@ -1,8 +1,9 @@
 //! `trace DOMID FILE [ROUNDS [RATE]]`: records what a pre-copy of a running guest sends, for replaying it
 //! through codecs (`cargo run -p livesave --example replay`): a real one, with Xen's log of writes,
 //! by map-and-read from Dom0, at RATE pages a second at most that are not zero (3000, about what a
-//! network of 100 Mbit/s takes). At most ROUNDS (29) live rounds, three times the guest's memory, and
-//! until a round has fewer than 50 pages, as Live Save; then one more with the guest paused.
+//! network of 100 Mbit/s takes). ROUNDS (29) live rounds, or until three times the guest's memory is
+//! sent, then one more with the guest paused. A round takes a quarter of a second at least, so that the
+//! next one has something to send: it is no policy that is looked at here.
 //!
 //! The file is a row of records: the slot (u32, little endian: the rank of the page's frame in all
 //! that the guest has) and the 4096 bytes of the page; a slot of `0xffff_ffff` stands alone and
@@ -24,9 +25,10 @@ use foreign::{Memory, PAGE};
 type Error = Box<dyn std::error::Error>;
 
 const ROUND: u32 = u32::MAX;
-/// Live Save's bounds: pages of a round that are few enough, and times of the guest's memory.
-const FEW: usize = 50;
+/// Times the guest's memory that are sent, at most.
 const TIMES: usize = 3;
+/// The shortest round.
+const SHORTEST: Duration = Duration::from_millis(250);
 /// Pages between two looks at the rate.
 const STEP: usize = 256;
 
@@ -80,7 +82,7 @@ fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize, rate: u32) 
     let mut to_send = all.clone();
     let mut sent = 0;
     for round in 1.. {
-        let last = round > rounds || (round > 1 && to_send.len() < FEW) || sent > TIMES * all.len();
+        let last = round > rounds || sent > TIMES * all.len();
         if last {
             xen.pause(domid)?;
             // What was written since the last look, too.
@@ -98,6 +100,7 @@ fn record(xen: &Hypervisor, domid: DomId, file: &str, rounds: usize, rate: u32) 
         if last {
             break;
         }
+        std::thread::sleep(SHORTEST.saturating_sub(began.elapsed()));
         to_send = written(xen, domid, &all, false)?;
     }
     Ok(recorder.file.flush()?)
