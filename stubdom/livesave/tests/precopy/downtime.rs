@@ -114,6 +114,27 @@ fn the_suspended_time_is_foretold_within_a_tenth_and_a_millisecond() {
 }
 
 #[test]
+fn what_the_guest_writes_to_until_it_stands_still_is_foretold_too() {
+    // 20 ms until the bitmap is fetched are 200 pages, 7 ms.
+    let mut scenario = Scenario { policy: downtime(45), ..Scenario::reference(0.35, 4) };
+    scenario.config.pool_pages = 0;
+    let run = scenario.run();
+    let report = run.report();
+    assert_eq!(report.stop, Some(Stop::TargetMet));
+    assert!(report.suspended_us.abs_diff(report.estimate_us) < 2000, "{report:?}");
+}
+
+#[test]
+fn pages_put_off_are_foretold_and_a_sample_puts_off_none_that_it_has_not_read() {
+    let mut scenario = Scenario { policy: downtime(30), ..Scenario::reference(0.35, 4) };
+    scenario.config.defer_hot = true;
+    let run = scenario.run();
+    let report = run.report();
+    assert!((500..5000).contains(&report.deferred), "{report:?}");
+    assert!(report.suspended_us.abs_diff(report.estimate_us) < 2000, "{report:?}");
+}
+
+#[test]
 fn what_the_suspended_time_had_besides_is_reported_for_the_next_snapshot() {
     let (mut scenario, target_us) = scenario(1);
     scenario.speed.verb_us = 5000;

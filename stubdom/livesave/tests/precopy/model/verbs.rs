@@ -30,7 +30,8 @@ impl<P: Policy> Driver<P> {
             Asked::Throttle(percent) => self.guest.share = f64::from(percent) / 100.0,
             Asked::Prepare { .. } => {
                 for &slot in batch {
-                    self.prepared.insert(slot, self.guest.memory[slot as usize]);
+                    let twice = self.prepared.insert(slot, self.guest.memory[slot as usize]);
+                    assert_eq!(twice, None, "slot {slot} is named twice");
                 }
                 self.pass(batch.len() as f64 / 1e6);
             }
