@@ -1,6 +1,6 @@
 # Periodic snapshots: the newest stay and the older go, luthierd is killed and started again,
 # the guest is not attached for a while, images of others stay; incremental ones; a damaged list.
-# time limit: 600 s
+# time limit: 900 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh
 
@@ -130,6 +130,20 @@ step "incremental: $(images) images, $chained of them on others"
 run luthier detach g1 # which ends the log of writes that was kept for a next one
 survived g1 "$(images)" "all schedules"
 attach g1
+
+# A full disk: room for one image and a half. The old one is not removed to make room.
+room=$(du -sk "$STORE"/* | awk '$1 > most { most = $1 } END { print int(most * 3 / 2) }')
+run mount -t tmpfs -o size="${room}k" tmpfs "$STORE"
+run luthier schedule g1 --every 5s --keep 1
+failing() { [ "$(of_schedule failing)" -ge 2 ]; }
+await 90 "failures" failing
+says_last 'failed .* in a row, .*no space left' || fail "not told of the full disk: $(luthier schedule)"
+equal "$(own | wc -l)" 1 "images on a full disk"
+run luthier verify "$(own)"
+no_more
+equal "$(images)" 1 "images on a full disk"
+run umount "$STORE"
+survived g1 "$(images)" "a full disk"
 
 # A damaged list is told of, and nothing else is harmed.
 stop_luthier

@@ -56,11 +56,12 @@ fn heading(area: &Area<'_>, f: &Figures, group: usize) -> Drawn {
     });
     let merged = if group > 1 { format!(", drawn in groups of {group}") } else { String::new() };
     let text = format!(
-        "guest {}, {} pages of 4 KiB; {} pages sent in {} rounds{merged}; {suspended}; {} in all",
+        "guest {}, {} pages of 4 KiB; {} pages sent in {} {}{merged}; {suspended}; {} in all",
         f.guest,
         grouped(f.pages),
         grouped(f.pages_sent),
         f.rounds.len(),
+        if f.rounds.len() == 1 { "round" } else { "rounds" },
         duration(f.total_ms)
     );
     area.draw_text(&text, &("sans-serif", 14).into_font().color(&INK), (24, 46))?;
@@ -150,9 +151,15 @@ fn pages_in_time(area: &Area<'_>, time: &Time<'_>) -> Drawn {
             Rectangle::new([(begin, FLOOR), (end, top)], PURPLE.mix(0.45).filled()),
             Rectangle::new([(begin, FLOOR), (end, top)], PURPLE.stroke_width(1)),
         ])?;
-        let right = Pos::new(HPos::Right, VPos::Top);
-        let text = format!("suspended {}  ", duration(time.suspended_ms));
-        chart.draw_series([Text::new(text, (begin, top - 0.05), small().pos(right))])?;
+        // Beside it, on the side where there is room.
+        let room = time.end * 0.006;
+        let (side, x) = match begin > time.end / 2.0 {
+            true => (HPos::Right, begin - room),
+            false => (HPos::Left, begin + room),
+        };
+        let text = format!("suspended {}", duration(time.suspended_ms));
+        let style = small().pos(Pos::new(side, VPos::Top));
+        chart.draw_series([Text::new(text, (x, top - 0.05), style)])?;
     }
     // What remains sinks while a round sends, and jumps up to what the guest dirtied meanwhile.
     let remaining: Vec<(f64, f64)> =
@@ -176,7 +183,7 @@ fn rates_in_time(area: &Area<'_>, time: &Time<'_>) -> Drawn {
         &[("dirtied", VERMILION), ("sent", GREEN), ("guest suspended", PURPLE)],
     )?;
     let live = || time.rounds.iter().filter(|r| r.live);
-    let most = live().flat_map(|r| [r.rate(r.dirtied), r.rate(r.sent)]).fold(1.0, f64::max);
+    let most = live().flat_map(|r| [r.rate(r.dirtied), r.rate(r.sent)]).fold(10.0, f64::max);
     let mut chart = chart(area).build_cartesian_2d(time.axis(), 0.0..most * 1.08)?;
     chart
         .configure_mesh()
@@ -212,7 +219,8 @@ fn pages_by_round(area: &Area<'_>, rounds: &[Round]) -> Drawn {
         &[("sent", BLUE), ("skipped", ORANGE), ("dirty at its end", VERMILION), ("guest suspended", PURPLE)],
     )?;
     let most = rounds.iter().flat_map(|r| [r.sent, r.skipped, r.dirtied]).fold(1.0, f64::max);
-    let n = rounds.len() as f64;
+    // Few rounds have bars of a decent width all the same.
+    let n = rounds.len().max(8) as f64;
     let every = rounds.len().div_ceil(30).max(1);
     let marks: Vec<f64> = (0..rounds.len()).step_by(every).map(|i| i as f64 + 1.0).collect();
     let mut chart = chart(area).build_cartesian_2d(Axis { range: 0.4..n + 0.6, marks }, decades(most))?;

@@ -60,7 +60,7 @@ pub(super) fn log(pages: f64) -> f64 {
 }
 
 pub(super) fn decades_top(most: f64) -> f64 {
-    log(most).max(1.0) + 0.15
+    log(most).max(1.0) + 0.4
 }
 
 /// An axis with marks at chosen values.
