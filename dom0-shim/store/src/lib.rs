@@ -10,18 +10,21 @@
 //! | `manifest.json` | what the image is, and the SHA-256 of `pages` and `state` ([`manifest`]) |
 //!
 //! A guest's populated frames are a sorted list of extents. A *slot* is the rank of a frame in
-//! that list, so memory costs at most the guest's RAM however often a page was written, and a
-//! guest with holes in its address space has none in its image.
+//! that list, so pages in their places cost at most the guest's RAM however often one was written,
+//! and a guest with holes in its address space has none in its image. Records, and raw pages that were
+//! written among them, are appended; when those that are superseded exceed a quarter of RAM, and at
+//! the commit, their room is given back.
 //!
 //! An *incremental* image builds on another one in the same directory, its parent, and has only the
-//! pages that differ. Whoever reads it reads through the chain, and [`merge`] makes it stand alone. A
+//! pages that differ. Whoever reads it reads through the chain, and [`merge()`] makes it stand alone. A
 //! child knows the contents of its parent, so a parent that was replaced is noticed.
 //!
 //! An image exists under its own name only when every byte of it is on the disk. While it is
 //! written it is called `….partial`, and nothing here takes such a directory for an image.
 //!
 //! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image holds
-//! its own and those of all that it builds on shared. They end with the process, and need a local file system.
+//! its own and those of all that it builds on shared. They end with the process, and need a local
+//! file system.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

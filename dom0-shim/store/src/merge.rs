@@ -15,7 +15,7 @@ use crate::table::PageState;
 use crate::writer::{ImageWriter, Step};
 use crate::{PAGE_SIZE, Page};
 
-/// What [`merge`] did.
+/// What [`merge()`] did.
 #[derive(Debug)]
 pub struct Merged {
     /// The image, which stands alone now.
@@ -29,8 +29,8 @@ pub struct Merged {
 /// Each page is checked on the way. Needs room for the whole image beside the old one. `progress` is
 /// called with pages done and pages in all, about once a MiB.
 ///
-/// Fails with [`Error::InUse`] while someone has the image open, or one that builds on it;
-/// with [`Error::Damaged`], [`Error::Full`], and as [`Image::open`]. Then nothing has changed.
+/// Fails with [`crate::Error::InUse`] while someone has the image open, or one that builds on it;
+/// with [`crate::Error::Damaged`], [`crate::Error::Full`], and as [`Image::open`]. Then nothing has changed.
 pub fn merge(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Merged> {
     merge_observed(path, progress, &mut |_| {})
 }
