@@ -3,7 +3,7 @@
 # that knows nothing of Luthier writes down what the guest's memory is (`oracle`), and what the image
 # gives to `xl restore` must be that. Of the last cut of each codec a guest is restored, and its chain
 # and its memory are right.
-# time limit: 900 s
+# time limit: 1500 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh
 
