@@ -13,7 +13,7 @@
 #   freeze_ms     of that, from the request to suspend until the guest stood still
 #   total_ms      the command's time
 #   pages         pages sent, all rounds, zero pages included
-#   bytes         on the disk; of `xl migrate`: what went through its pipe, by its pages
+#   bytes         on the disk; of `xl migrate`: what went through its pipe, which its pages are told by
 #   dom0_cpu_ms, stub_cpu_ms, guest_cpu_ms   CPU time meanwhile
 # Of luthier's own report: rounds, copy_ms (in hypercalls that copy), codec_ms, last_round_ms
 # and last_round_pages, overflow_pages (did not fit the pool), prepared_pages, estimate_ms.

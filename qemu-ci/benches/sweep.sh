@@ -5,14 +5,14 @@
 #
 # A point is ROUNDS snapshots (5; the paper: 20) with each subject; the figures show means with 95 %
 # confidence intervals (Student's t). Caps: CAPS, in percent; `idle` is a guest that writes nothing,
-# 100 has no cap. The short set takes some 20 minutes with a guest of MEM=128 MiB and three rounds;
-# --full, with all of the paper's 35 points, two hours and a half. Metrics: see benches/live-save.sh, and
+# 100 has no cap. The short set takes some 25 minutes with a guest of MEM=192 MiB (in 128 the kernel has no room beside half of it) and three rounds;
+# --full, with all of the paper's 35 points, some two hours. Metrics: see benches/live-save.sh, and
 #   dirty_frequency_pps   pages a second found dirty, live rounds
 #   dirty_pages           pages found dirty in a live round, mean
 #   round_time_ms         mean of the rounds from the second to the last but one
 #   rounds                the suspended one included
 
-ROUNDS=${ROUNDS:-3} MEM=${MEM:-128} POOL=${POOL:-$((MEM / 2))}
+ROUNDS=${ROUNDS:-3} MEM=${MEM:-192} POOL=${POOL:-$((MEM / 2))}
 SUBJECTS=${SUBJECTS:-'xl-save xl-migrate luthier-xen-migrate-4.5 luthier-live-save luthier-improved-live-save luthier'}
 CAPS=${CAPS:-'idle 4 13 25 50 100'}
 [ -z "${FULL:-}" ] || CAPS="idle $(seq -s ' ' 1 3 100)"

@@ -8,6 +8,7 @@
 //!   on this host goes on as another domain with the same uuid
 //! - `dom0_cpu_ms`, `guest_cpu_ms`, `with_cpu_ms`: CPU time that Xen gave meanwhile to Dom0, to the
 //!   guest, and to the domain of `--with`
+//! - `written_bytes`: by write(2) of the command and of the processes that it has waited for
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,6 +94,12 @@ fn watch_guest(guest: &Guest, seen: &Mutex<Seen>, over: &AtomicBool) {
     }
 }
 
+/// Bytes written by this process and those that were waited for (`wchar` of proc(5)).
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0)
+}
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     let mut with = None;
@@ -136,8 +143,10 @@ fn main() -> ExitCode {
     std::thread::sleep(Duration::from_millis(50));
     let of = |who: Option<DomId>| who.map_or(0, cpu);
     let (dom0, before, others, began) = (cpu(0), cpu(domid), of(with), Instant::now());
+    let wrote = written();
     let output = Command::new(program).args(args).stderr(Stdio::inherit()).output();
     let total = began.elapsed();
+    let wrote = written().saturating_sub(wrote);
     let others = of(with).saturating_sub(others);
     let (dom0, guest_cpu) = (cpu(0).saturating_sub(dom0), cpu(domid).saturating_sub(before));
     over.store(true, Ordering::Relaxed);
@@ -152,7 +161,7 @@ fn main() -> ExitCode {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let status = output.as_ref().ok().and_then(|o| o.status.code()).unwrap_or(-1);
     println!(
-        "{{\"status\":{status},\"total_ms\":{:.1},\"freeze_ms\":{:.1},\"suspended_ms\":{:.1},\"dom0_cpu_ms\":{:.1},\"guest_cpu_ms\":{:.1},\"with_cpu_ms\":{:.1}}}",
+        "{{\"status\":{status},\"total_ms\":{:.1},\"freeze_ms\":{:.1},\"suspended_ms\":{:.1},\"dom0_cpu_ms\":{:.1},\"guest_cpu_ms\":{:.1},\"with_cpu_ms\":{:.1},\"written_bytes\":{wrote}}}",
         ms(total),
         ms(freeze),
         ms(seen.2),
