@@ -18,6 +18,9 @@
 # Of luthier's own report: rounds, copy_ms (in hypercalls that copy), codec_ms, last_round_ms
 # and last_round_pages, overflow_pages (did not fit the pool), prepared_pages, estimate_ms.
 
+# Settings (--set): ROUNDS, MODERATE (pages a second that the guest tries to overwrite), POOL (MiB),
+# DOM0_WEIGHT (of Dom0 when CPU time is contended, see benches/snapshot.sh).
+
 ROUNDS=${ROUNDS:-3} MODERATE=${MODERATE:-1000} POOL=${POOL:-128}
 SUBJECTS='xl-save xl-migrate luthier luthier-live-save'
 OTHERS='improved-live-save smart-stop pool-fit xen-migrate xen-migrate-4.5 xen-save'

@@ -2,9 +2,10 @@
 # `sweep`. Sourced by them, in Dom0.
 
 # start_stub POOL_MIB: luthierd and the stub domain; sets `stub`. Dom0 gets the weight of the stub, for
-# all subjects, as operators are told to do on hosts where guests contend for the CPU.
+# all subjects, as operators are told to do on hosts where guests contend for the CPU. On the lab's one
+# CPU a guest then has a ninth of it while Dom0 and the stub are busy: what it can overwrite.
 start_stub() {
-    xl sched-credit2 -d 0 -w 1024
+    xl sched-credit2 -d 0 -w "${DOM0_WEIGHT:-1024}"
     start-luthier --pool "$1" && stub=$(xl domid luthier-stub)
 }
 
