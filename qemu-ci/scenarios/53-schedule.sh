@@ -115,9 +115,9 @@ step "no more, and all images are whole"
 
 # Each on top of the former one.
 run luthier schedule g1 --every 5s --keep 2 --incremental
-await_made 5 3
+await_made 6 4
 no_more
-[ "$(images)" -le 4 ] || fail "images of a chain: $(ls "$STORE")"
+[ "$(images)" -le 5 ] || fail "images of a chain: $(ls "$STORE")"
 grep -q 'old image merged' luthierd.log || fail "no image was merged"
 chained=0
 for image in $(ls "$STORE"); do

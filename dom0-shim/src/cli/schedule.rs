@@ -50,8 +50,8 @@ pub(super) struct AddArgs {
     /// Each image builds on the former one, and has only what the guest wrote to since
     ///
     /// The guest's writes are logged all the time. The oldest image that stays is merged before
-    /// the ones that it builds on are removed; that needs room for one whole image more, and writes
-    /// as much.
+    /// the ones that it builds on are removed. A merge writes a whole image, and needs room for it;
+    /// so that several snapshots share one, up to half as many images more stay for a while.
     #[arg(long, requires = "guest")]
     incremental: bool,
     #[command(flatten)]

@@ -279,7 +279,7 @@ impl Entry {
         self.record.last = Some(Last { unix_ms, result });
     }
 
-    /// Sees to it that only the newest images stay.
+    /// Sees to it that only the newest images stay; of those in a chain, half as many more at times.
     fn tidy(&mut self, exists: &dyn Fn(&str) -> bool) {
         // Those that the operator removed don't count.
         self.record.images.retain(|m| exists(&m.image));
@@ -290,6 +290,10 @@ impl Entry {
             return;
         }
         if let Some(first) = kept.first().filter(|first| first.chained) {
+            // It writes a whole image, so several snapshots share one.
+            if old.len() <= self.record.keep() / 2 {
+                return;
+            }
             self.chores.push_back(Action::Merge(first.image.clone()));
         }
         // The newest first: it may build on the others.
