@@ -150,6 +150,18 @@ fn ls16_orderings_with_a_pool_of_half_the_guest() {
     }
 }
 
+/// Slowed down until it writes at 3/4 of the sink's pace, the rounds soon get there; at the very
+/// pace they would take far longer.
+#[test]
+fn a_guest_that_is_slowed_down_is_slowed_down_enough() {
+    for (rate, most) in [(1.4, 400_000), (5.59, 320_000), (22.3, 310_000)] {
+        let run = run(downtime(30), rate, 131_072, true);
+        println!("{rate}: {} rounds, {} pages", run.rounds().len(), pages(&run));
+        assert_eq!(run.report().stop, Some(Stop::TargetMet), "{rate}");
+        assert!(pages(&run) <= most && run.rounds().len() <= 16, "{rate}: {}", pages(&run));
+    }
+}
+
 #[test]
 fn ls13_the_limit_of_improved_live_save_is_the_pace_of_the_sink() {
     let runs = |faster: f64| {
