@@ -104,6 +104,13 @@ fn summary(result: &Value) {
     if number("throttle") > 0.0 && number("throttle") < 100.0 {
         println!("  the guest was given {} % of its CPU time meanwhile", number("throttle"));
     }
+    if text("stop") == "target-missed" {
+        println!(
+            "  the downtime of {} ms could not be met: {:.1} ms were expected",
+            number("target_ms"),
+            number("estimate_ms")
+        );
+    }
     if number("pages_overflow") > 0.0 {
         println!(
             "  {} pages did not fit the pool and were streamed while the guest was suspended; a larger one: luthier up --pool MIB",

@@ -282,6 +282,9 @@ impl Snapshot<'_> {
         let mut figures = figures(&report, &seen);
         figures.insert("policy".into(), json!(self.policy.name()));
         figures.insert("networks".into(), self.networks.clone());
+        if let handoff::Policy::Downtime { target_us, .. } = self.plan.policy {
+            figures.insert("target_ms".into(), json!(f64::from(target_us) / 1e3));
+        }
         if let Some(parent) = writer.parent() {
             let why = self.guest.lost().or(self.read_all);
             figures.insert("parent".into(), json!(parent.manifest().id));
