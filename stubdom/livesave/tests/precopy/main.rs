@@ -12,4 +12,5 @@ mod model;
 mod paper;
 mod shape;
 mod smart_stop;
+mod stalls;
 mod table;
