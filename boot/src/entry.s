@@ -86,7 +86,7 @@ call_rust:
     .section .rodata.boot, "a"
     .balign 8
 boot_gdt_pointer:
-    .word 5 * 8 - 1
+    .word 6 * 8 - 1
     .long {gdt}
     .balign 4
 boot_mxcsr:

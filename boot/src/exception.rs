@@ -21,18 +21,21 @@ pub(crate) struct ForProcessor<T>(UnsafeCell<T>);
 // SAFETY: one processor, and Rust touches it in `init` only.
 unsafe impl<T> Sync for ForProcessor<T> {}
 
-/// Selector of the code segment in [`GDT`].
-const CODE: u64 = 0x08;
+/// Selector of the 64-bit code segment in the GDT.
+pub const CODE: u16 = 0x08;
+/// Selector of the 32-bit code segment in the GDT, for whoever must leave 64-bit mode for a moment.
+pub const CODE32: u16 = 0x28;
 /// Selector of the task state segment in [`GDT`].
 const TSS_SELECTOR: u16 = 0x18;
 
-/// The segments: null, 64-bit code, data, and two slots for the TSS. entry.s loads it.
-pub(crate) static GDT: ForProcessor<[u64; 5]> = ForProcessor(UnsafeCell::new([
+/// The segments: null, 64-bit code, data, two slots for the TSS, 32-bit code. entry.s loads it.
+pub(crate) static GDT: ForProcessor<[u64; 6]> = ForProcessor(UnsafeCell::new([
     0,
     0x00af_9b00_0000_ffff, // present, code, readable, accessed, 64-bit
     0x00cf_9300_0000_ffff, // present, data, writable, accessed
     0,
     0,
+    0x00cf_9b00_0000_ffff, // present, code, readable, accessed, 32-bit
 ]));
 
 /// The task state segment. Intel SDM volume 3, 8.7: only the interrupt stack table is used.
@@ -102,7 +105,8 @@ pub(crate) unsafe fn init() {
             };
             let at = vectors + 16 * vector;
             // 0x8e: present, interrupt gate.
-            gate[0] = at & 0xffff | CODE << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
+            gate[0] =
+                at & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
             gate[1] = at >> 32;
         }
         let pointer = IdtPointer { limit: 32 * 16 - 1, base: IDT.0.get() as u64 };

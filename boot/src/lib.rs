@@ -66,6 +66,8 @@ pub use span::{Span, SpanSet};
 #[cfg(feature = "kernel")]
 pub use console::{Console, set_console};
 #[cfg(feature = "kernel")]
+pub use exception::{CODE, CODE32};
+#[cfg(feature = "kernel")]
 pub use stop::{crash, poweroff};
 
 /// Names the image's `main`: a `fn(&'static boot::BootInfo) -> !`.

@@ -6,7 +6,7 @@ use crate::hypercall::{GRANT_TABLE_OP, hypercall3};
 
 const GNTTABOP_MAP_GRANT_REF: u64 = 0;
 const GNTTABOP_UNMAP_GRANT_REF: u64 = 1;
-const GNTTABOP_COPY: u64 = 5;
+pub(crate) const GNTTABOP_COPY: u64 = 5;
 const GNTTABOP_QUERY_SIZE: u64 = 6;
 
 /// The toolstack's own entries at the start of the table: leave them alone.
@@ -232,6 +232,10 @@ impl core::fmt::Display for GrantStatus {
 /// # Safety
 /// Each frame of ours that `ops` writes to is one that the caller may overwrite.
 pub unsafe fn copy(ops: &mut [GnttabCopy]) -> Result<(), Errno> {
+    // SAFETY: the caller's.
+    if let Some(done) = unsafe { crate::unpaged::copy(ops) } {
+        return done;
+    }
     let count = ops.len() as u64;
     let arg = ops.as_mut_ptr() as u64;
     // SAFETY: `ops` is an array of gnttab_copy of that length; the rest is the caller's.

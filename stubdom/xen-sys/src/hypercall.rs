@@ -45,6 +45,19 @@ pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
+/// Counts one that is made elsewhere.
+pub(crate) fn note() {
+    COUNT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether the instruction is AMD's; `None` if there is no Xen.
+pub(crate) fn is_vmmcall() -> Option<bool> {
+    match INSTRUCTION.load(Ordering::Relaxed) {
+        NONE => None,
+        instruction => Some(instruction == VMMCALL),
+    }
+}
+
 /// A hypercall of up to three arguments, which is the most that the calls above take.
 ///
 /// Returns what Xen returns, or the error number.

@@ -21,6 +21,7 @@ pub mod netif;
 pub mod ring;
 pub mod sched;
 pub mod shared_info;
+pub mod unpaged;
 pub mod vchan;
 pub mod version;
 pub mod xs_wire;

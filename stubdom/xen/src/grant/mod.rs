@@ -26,6 +26,7 @@ pub use map::{MapError, MappedPage, set_window};
 pub use relay::{Batch as RelayBatch, Full, Relay, Remote};
 use table::Table;
 pub use view::View;
+pub use xen_sys::unpaged::allow as allow_unpaged;
 
 use crate::page::PoolPage;
 
