@@ -25,14 +25,18 @@ begin_guest() {
 # bytes FILE...: what files take on the disk: holes cost nothing.
 bytes() { du -s -k "$@" | awk '{ n += $1 } END { print n * 1024 }'; }
 
-# sample GUEST SUBJECT: one of it; leaves lines `metric value` in /tmp/figures.
+# sample GUEST SUBJECT: one of it; leaves lines `metric value` in /tmp/figures. A guest that is slowed
+# down (`slow_down`, of the bench) is not while it is asked.
+slow_down() { :; }
 sample() {
     guest=$1
     domid=$(xl domid "$guest") || return 1
-    sleep 2
+    sleep 1
     pages=$(xenstore-read "/local/domain/$domid/memory/static-max")
     pages=$((pages / 4))
     guest gap "$guest" >/dev/null || return 1
+    slow_down yes
+    sleep 1
     case $2 in
     xl-save) run_measured xl save -c "$guest" "$STORE/x.save" || return 1 ;;
     xl-migrate) run_measured xl migrate -s '' "$guest" 'xl migrate-receive' || return 1 ;;
@@ -46,6 +50,7 @@ sample() {
         run_measured luthier --json snapshot "$guest" --policy "${2#luthier-}" || return 1
         ;;
     esac
+    slow_down no
     sleep 1
     gap=$(guest gap "$guest") || return 1
     figures "$2" >/tmp/figures

@@ -20,11 +20,10 @@ CAPS=${CAPS:-'idle 4 13 25 50 100'}
 
 . /add/benches/snapshot.sh
 
-# set_cap CAP: of the guest, under the domain that it is now.
-set_cap() {
-    case $1 in
-    idle | 100) xl sched-credit2 -d sweep -c 0 ;;
-    *) xl sched-credit2 -d sweep -c "$1" ;;
+slow_down() {
+    case $1-$cap in
+    yes-idle | yes-100 | no-*) xl sched-credit2 -d sweep -c 0 ;;
+    *) xl sched-credit2 -d sweep -c "$cap" ;;
     esac
 }
 
@@ -41,7 +40,6 @@ for cap in $CAPS; do
                 begin_guest sweep "$MEM" "$words"
                 running=$words
             fi
-            set_cap "$cap"
             if sample sweep "$subject"; then
                 sed "s/^/$cap $subject /" /tmp/figures >>/out/samples
                 echo "cap $cap, round $round of $ROUNDS: $subject: $(grep -E '^(suspended_ms|total_ms|pages|rounds|dirty_frequency_pps) ' /tmp/figures | tr '\n' ' ')"
