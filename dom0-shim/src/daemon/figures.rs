@@ -49,6 +49,7 @@ pub(super) fn figures(report: &Report, seen: &Seen<'_>) -> Map<String, Value> {
         "pages_kept": report.kept,
         "pages_overflow": report.overflow,
         "pages_prepared": report.prepared,
+        "prepared_ms": us_as_ms(report.prepared_us.into()),
         "throttle": report.throttle,
         "copy_hypercalls": report.copy_hypercalls,
         "copy_ms": us_as_ms(report.copy_micros),

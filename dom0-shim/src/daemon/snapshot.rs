@@ -18,7 +18,7 @@ use super::figures::{Seen, figures, ms};
 use super::guest::Guest;
 use super::link::{Connection, Link};
 use super::mailbox::{Mail, Mailbox};
-use super::plan::Costs;
+use super::plan::{Cost, Costs};
 use crate::api::{Event, PolicyName};
 use crate::error::{Error, Result};
 
@@ -271,7 +271,7 @@ impl Snapshot<'_> {
             self.guest.take_state().ok_or_else(|| Error::new("the guest's state was not recorded"))?;
         writer.set_state(state);
         let suspended = self.guest.suspended_time();
-        self.costs.learn(&self.guest.uuid(), report.fixed_us);
+        self.costs.learn(&self.guest.uuid(), Cost::of(&report));
         let seen = Seen {
             rounds: &rounds,
             pages: self.guest.pages(),

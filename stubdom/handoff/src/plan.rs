@@ -33,6 +33,8 @@ pub struct Plan {
     pub throttle: bool,
     /// What the suspended time had besides copying in earlier snapshots, in microseconds.
     pub fixed_us: u32,
+    /// What reading a prepared page took in earlier snapshots, in nanoseconds; 0: not known.
+    pub prepared_ns: u32,
 }
 
 impl Plan {
@@ -50,6 +52,7 @@ impl Plan {
             keep_log: false,
             throttle: false,
             fixed_us: 10_000,
+            prepared_ns: 0,
         }
     }
 }

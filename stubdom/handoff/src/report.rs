@@ -107,6 +107,8 @@ pub struct Report {
     pub overflow: u32,
     /// Pages of the last round that had been made ready before.
     pub prepared: u32,
+    /// Microseconds that reading these took.
+    pub prepared_us: u32,
     /// The suspended time that was expected when copying live stopped, in microseconds; 0: the
     /// policy expects none.
     pub estimate_us: u32,

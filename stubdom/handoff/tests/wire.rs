@@ -29,6 +29,7 @@ fn every_message_fits_and_comes_back_as_it_was() {
         kept: u32::MAX,
         overflow: u32::MAX,
         prepared: u32::MAX,
+        prepared_us: u32::MAX,
         estimate_us: u32::MAX,
         fixed_us: u32::MAX,
         throttle: u8::MAX,
@@ -47,6 +48,7 @@ fn every_message_fits_and_comes_back_as_it_was() {
         copy_batch: u16::MAX,
         codecs: Codecs::Chosen { lz4: true, delta: true, blocks: true },
         fixed_us: u32::MAX,
+        prepared_ns: u32::MAX,
         ..Plan::new(Policy::Downtime { target_us: u32::MAX, strict: true })
     };
     through(ToStub::Start { job: u32::MAX, guest: u16::MAX, pages: u32::MAX, plan });

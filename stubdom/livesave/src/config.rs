@@ -30,6 +30,9 @@ pub struct Config {
     /// What the suspended time had besides fetching the bitmap and reading pages in earlier
     /// snapshots ([`Report::fixed_us`](crate::Report::fixed_us)), in microseconds.
     pub fixed_us: u32,
+    /// What reading a page that was made ready took in earlier snapshots, in nanoseconds. 0: not
+    /// known, as long as any other.
+    pub prepared_ns: u32,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             prepare: 0,
             throttle: false,
             fixed_us: 0,
+            prepared_ns: 0,
         }
     }
 }

@@ -143,6 +143,8 @@ impl<P: Policy> Precopy<P> {
             stop: if live { None } else { Some(Stop::NotLive) },
             cost: Cost {
                 fixed_us: config.fixed_us.into(),
+                prepare: if config.prepared_ns > 0 { config.prepare } else { 0 },
+                prepared_ns: config.prepared_ns,
                 pool_pages: if policy.keep() { config.pool_pages } else { 0 },
                 ..Cost::default()
             },

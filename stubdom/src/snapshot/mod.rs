@@ -55,6 +55,7 @@ pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<
         kept,
         spilled: 0,
         prepared: 0,
+        prepared_us: 0,
         seq: 0,
         half: 0,
         rounds_told: 0,
@@ -81,6 +82,8 @@ struct Driver<'a> {
     spilled: u32,
     /// Pages of the last round that were read by mappings made before.
     prepared: u32,
+    /// Microseconds that reading these took.
+    prepared_us: u64,
     seq: u16,
     half: u8,
     rounds_told: usize,
@@ -255,8 +258,10 @@ impl Driver<'_> {
             !read
         });
         let kept = (before - batch.len()) as u32;
-        source.micros += began.elapsed().as_micros() as u64;
+        let micros = began.elapsed().as_micros() as u64;
+        source.micros += micros;
         self.prepared += kept;
+        self.prepared_us += micros;
         kept
     }
 

@@ -30,6 +30,7 @@ pub(super) fn config(start: &Start, pool: usize) -> Config {
         prepare: plan.prepare,
         throttle: plan.throttle,
         fixed_us: plan.fixed_us,
+        prepared_ns: plan.prepared_ns,
     }
 }
 
@@ -75,6 +76,7 @@ pub(super) fn report(engine: &livesave::Report<'_>, driver: &Driver<'_>) -> Resu
         kept: engine.kept,
         overflow: engine.overflow.saturating_add(driver.spilled),
         prepared: driver.prepared,
+        prepared_us: saturate(driver.prepared_us),
         estimate_us: saturate(engine.estimate_us),
         fixed_us: saturate(engine.fixed_us),
         throttle: engine.throttle_percent,

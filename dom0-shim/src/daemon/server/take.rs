@@ -126,8 +126,8 @@ impl Server {
         tracing::info!(image, pages = guest.pages(), policy = options.policy.name(), "snapshot begins");
         tell(Event::Started { image: image.clone(), pages: guest.pages() });
         begun(&mailbox)?;
-        let fixed_us = self.costs.fixed_us(&guest.uuid());
-        let known = Known { capacity: guest.capacity(), fixed_us, base: plan_base };
+        let cost = self.costs.of(&guest.uuid());
+        let known = Known { capacity: guest.capacity(), cost, base: plan_base };
         let plan = plan(options, known);
         let (policy, costs) = (options.policy, &self.costs);
         let snapshot =

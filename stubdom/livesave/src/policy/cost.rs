@@ -51,6 +51,10 @@ pub struct Cost {
     pub fetch_us: u64,
     /// Pages that can be kept; the others are sent while the guest is suspended.
     pub pool_pages: u32,
+    /// Pages that will be made ready, of those that can be kept.
+    pub prepare: u32,
+    /// What reading one of these takes, in nanoseconds, from earlier snapshots.
+    pub prepared_ns: u32,
     /// Copying out of the guest.
     pub copy: Pace,
     /// Copying and sending.
@@ -62,9 +66,13 @@ impl Cost {
     pub fn suspended_us(&self, left: u64) -> u64 {
         let kept = left.min(self.pool_pages.into());
         let send = |pages: u64| self.send.us(pages).unwrap_or(pages.saturating_mul(UNKNOWN_US));
-        let copying = self.copy.us(kept).unwrap_or_else(|| send(kept));
+        let ready = kept.min(self.prepare.into());
+        let reading = ready.saturating_mul(self.prepared_ns.into()) / 1000;
+        let copying = self.copy.us(kept - ready).unwrap_or_else(|| send(kept - ready));
         let sending = send(left - kept);
-        [self.fetch_us, copying, sending].iter().fold(self.fixed_us, |sum, us| sum.saturating_add(*us))
+        [self.fetch_us, reading, copying, sending]
+            .iter()
+            .fold(self.fixed_us, |sum, us| sum.saturating_add(*us))
     }
 }
 
@@ -90,6 +98,15 @@ mod tests {
         // And without any, a page takes long.
         assert_eq!(Cost::default().suspended_us(7), 700);
         assert_eq!(Cost::default().suspended_us(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn pages_that_are_made_ready_take_what_they_took_before() {
+        let mut cost = Cost { prepare: 60, prepared_ns: 500, ..cost() };
+        cost.copy.add(1000, 3000);
+        assert_eq!(cost.suspended_us(40), 1200 + 40 / 2);
+        assert_eq!(cost.suspended_us(100), 1200 + 60 / 2 + 40 * 3);
+        assert_eq!(cost.suspended_us(150), 1200 + 60 / 2 + 40 * 3 + 50 * 40);
     }
 
     #[test]
