@@ -18,7 +18,9 @@ attach c1
 # moment: somewhere within two seconds.
 moment() { sleep "$(awk -v n="$(od -An -N2 -tu2 /dev/urandom)" 'BEGIN { printf "%.3f", n % 2000 / 1000 }')"; }
 
-# cut POLICY CODEC [OPTIONS]: one cut at a random moment; sets IMAGE.
+held_or_over() { is_held || ! kill -0 "$SNAPSHOT"; }
+
+# cut_at_random POLICY CODEC [OPTIONS]: one cut at a random moment; sets IMAGE.
 cut_at_random() {
     policy=$1 codec=$2
     shift 2
@@ -27,7 +29,9 @@ cut_at_random() {
     TAKEN=take-c1.json
     luthier --json snapshot c1 --policy "$policy" --codec "$codec" "$@" >$TAKEN 2>take-c1.err &
     SNAPSHOT=$!
-    held state
+    # Blocks and deltas take their time in emulation.
+    await 240 "cut of $policy, $codec" held_or_over
+    is_held || fail "$policy, $codec: $(said c1)"
     is_suspended c1 || fail "c1 is not suspended at the cut of $policy, $codec"
     run oracle dump "$(domid c1)" "$IMAGES/cut"
     no_fault
