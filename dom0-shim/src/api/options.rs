@@ -50,8 +50,8 @@ pub struct SnapshotOptions {
     pub keep_log: bool,
     /// How pages travel and are stored: auto, none, or some of lz4, delta and blocks
     ///
-    /// auto uses what gains time, as measured while it goes on. delta: the difference to what was
-    /// sent before for the same page. blocks: parts of pages that were sent before.
+    /// auto uses lz4 where it gains time, as measured while it goes on. delta: the difference to
+    /// what was sent before for the same page. blocks: parts of pages that were sent before.
     #[arg(long, value_name = "CODECS", default_value = "auto", value_parser = codecs)]
     pub codec: handoff::Codecs,
     /// How long the guest may take to answer the request to suspend, in seconds

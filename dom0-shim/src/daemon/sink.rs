@@ -69,8 +69,7 @@ impl Sink {
         // What comes as a difference, or in blocks, lies as LZ4 if that was asked for.
         writer.compress(matches!(codecs, Codecs::Chosen { lz4: true, .. }));
         let (delta, blocks) = match codecs {
-            Codecs::Raw => (false, false),
-            Codecs::Auto => (true, true),
+            Codecs::Raw | Codecs::Auto => (false, false),
             Codecs::Chosen { delta, blocks, .. } => (delta, blocks),
         };
         let pages = u32::try_from(writer.extents().pages()).unwrap_or(u32::MAX);

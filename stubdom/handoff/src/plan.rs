@@ -98,7 +98,7 @@ pub enum Skip {
 /// How pages travel to the shim. Zero pages are never sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codecs {
-    /// What gains time, as measured while it goes on.
+    /// LZ4 where it gains time, as measured while it goes on.
     #[default]
     Auto,
     /// As they are.

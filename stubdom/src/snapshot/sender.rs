@@ -40,7 +40,8 @@ impl<'a> Sender<'a> {
         let pool: &'static PagePool = link.pool();
         let mut config = match codecs {
             Codecs::Raw => CodecConfig::raw(pages),
-            Codecs::Auto => CodecConfig::auto(pages),
+            // The others gain nothing in the image, and cost the shim more than they save here.
+            Codecs::Auto => CodecConfig { lz4: true, auto: true, ..CodecConfig::raw(pages) },
             Codecs::Chosen { lz4, delta, blocks } => {
                 CodecConfig { lz4, delta, blocks, ..CodecConfig::raw(pages) }
             }
