@@ -1,6 +1,7 @@
 # A guest that writes faster than pages can be copied is slowed down as the last resort, and gets its
 # CPU time back however the snapshot ends: done, luthierd killed, the stub dead. A cap that somebody
 # else sets meanwhile is theirs.
+# only on: 4.17
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

@@ -1,5 +1,6 @@
 # Periodic snapshots: the newest stay and the older go, luthierd is killed and started again,
 # the guest is not attached for a while, images of others stay; incremental ones; a damaged list.
+# only on: 4.17
 # time limit: 900 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

@@ -1,4 +1,5 @@
 # What made an image: as a table, as JSON, and as a picture; without a daemon.
+# only on: 4.17
 # time limit: 300 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

@@ -1,6 +1,7 @@
 # Codecs of pages: what each of them sends arrives, is stored and is restored, and a guest goes on
 # from it; and an image whose LZ4 records are not what was written, the worst of them made to decode
 # beyond a page, is refused by all who read it, with an error that names the page, and nothing is left.
+# only on: 4.17
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

@@ -1,5 +1,6 @@
 # Writing 1 % of a guest's memory between two snapshots gives a second image of at most 1.2 % of it,
 # with the log kept and, reading everything, without.
+# only on: 4.17
 # time limit: 500 s
 . /add/scenarios/net.sh
 
