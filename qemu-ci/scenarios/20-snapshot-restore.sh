@@ -1,5 +1,5 @@
 # A guest that writes memory and advances a hash chain is snapshotted live, goes on, is
-# destroyed and restored from the image, and its chain goes on exactly from the cut: ten times
+# destroyed and restored from the image, and its chain goes on exactly from the cut: six times
 # in a row, each snapshot of the guest that the last one brought back, at random moments.
 # time limit: 600 s
 . /add/scenarios/luthier.sh
