@@ -85,7 +85,7 @@ tell() { echo "$case, round $round of $ROUNDS: $(cut -d ' ' -f 2- /tmp/figures |
 start_stub 128 || fail "no stub domain"
 for case in $(cat /add/cases); do
     case $case in
-    zero) words= ;;
+    zero) words='dirty_mib=1 dirty_rate=0' ;;
     full) words='dirty_mib=128 dirty_rate=0' ;;
     hot) words='dirty_mib=128 dirty_rate=8000' ;;
     esac
