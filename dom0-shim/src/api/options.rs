@@ -70,7 +70,7 @@ pub struct SnapshotOptions {
     #[arg(long, value_name = "MIB", help_heading = MEASURE)]
     pub pool: Option<NonZeroU32>,
     /// Pages that one hypercall copies
-    #[arg(long, value_name = "PAGES", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=i64::from(handoff::MAX_COPY_BATCH)), help_heading = MEASURE)]
+    #[arg(long, value_name = "PAGES", default_value_t = handoff::COPY_BATCH, value_parser = clap::value_parser!(u16).range(1..=i64::from(handoff::MAX_COPY_BATCH)), help_heading = MEASURE)]
     pub copy_batch: u16,
 }
 
@@ -92,7 +92,7 @@ impl Default for SnapshotOptions {
             defer_hot: false,
             prepare: Prepare::Auto,
             pool: None,
-            copy_batch: 128,
+            copy_batch: handoff::COPY_BATCH,
         }
     }
 }
@@ -117,7 +117,7 @@ impl SnapshotOptions {
             return refuse("the downtime must be above 0 and at most 60 s", "As in --downtime 30ms");
         }
         if self.copy_batch == 0 || self.copy_batch > handoff::MAX_COPY_BATCH {
-            return refuse("a hypercall copies 1 to 512 pages", "As in --copy-batch 128");
+            return refuse("a hypercall copies 1 to 512 pages", "As in --copy-batch 64");
         }
         if !(1..=3600).contains(&self.suspend_timeout) {
             return refuse("the guest may take 1 to 3600 s to suspend", "As in --suspend-timeout 30");
