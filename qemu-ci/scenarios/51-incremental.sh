@@ -1,6 +1,7 @@
 # Snapshots on top of each other. With --keep-log the next one reads only what was written to since;
 # the log survives luthierd, is noticed when others have used it, and ends when it should. What is
 # restored from a chain goes on exactly where the last of it was taken.
+# only on: 4.20
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

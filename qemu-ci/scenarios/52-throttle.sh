@@ -9,11 +9,12 @@
 cap() { xl sched-credit2 -d "$1" | awk -v name="$1" '$1 == name { print $4 }'; }
 cap_is() { [ "$(cap "$1")" = "$2" ]; }
 
-# throttled: a snapshot in the background, up to the first step down. The guest has most of the CPU,
-# and pages are copied one by one: so that it writes faster than they are copied.
+# throttled: a snapshot in the background, up to the first step down. The stub has a third of the CPU
+# and copies pages one by one, so that the guest writes faster than they are copied.
 throttled() {
+    run xl sched-credit2 -d luthier-stub -c 30
     fault hold throttle
-    start_snapshot g1 --throttle --downtime 30ms --copy-batch 1 --prepare 0
+    start_snapshot g1 --throttle --downtime 400ms --copy-batch 1 --prepare 0
     held throttle
     LOW=$(cap g1)
     step "the cap is $LOW"
@@ -23,7 +24,6 @@ start_luthier
 start_stub --pool 128
 start_guest g1 128 1 rate=5 dirty_mib=48 dirty_rate=max
 attach g1
-run xl sched-credit2 -d g1 -w 1024
 cap_is g1 0 || fail "g1 has a cap to begin with: $(cap g1)"
 
 throttled
