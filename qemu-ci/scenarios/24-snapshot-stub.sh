@@ -35,7 +35,7 @@ run grants "$GUEST"
 cp run.log before
 of_stub before && fail "grants to the stub before a snapshot"
 
-(luthier --json snapshot g >take-g.json 2>take-g.err; echo $? >g.status) & # not `taken`: it runs beside this
+(luthier --json snapshot g --downtime 10s >take-g.json 2>take-g.err; echo $? >g.status) & # not `taken`: it runs beside this
 : >during
 while [ ! -s g.status ]; do grants "$GUEST" >now && of_stub now >>during; done
 TAKEN=take-g.json
