@@ -135,12 +135,17 @@ fn watch_for_stalls(settings: &Settings) {
     });
 }
 
+/// What a guest's last words need to get from its console's ring into Dom0's log: with the domain,
+/// the ring goes.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Ends the guest when its time has come: by powering off, or by a crash.
 fn end_later(settings: &Settings) {
     if let Some(after) = settings.exit_after {
         thread::spawn(move || {
             thread::sleep(after);
             println!("guest powers off");
+            thread::sleep(LAST_WORDS);
             let error = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
             println!("guest cannot power off: {error:?}");
         });
@@ -149,6 +154,7 @@ fn end_later(settings: &Settings) {
         thread::spawn(move || {
             thread::sleep(after);
             println!("guest crashes");
+            thread::sleep(LAST_WORDS);
             std::process::exit(1); // process 1: the kernel panics
         });
     }
