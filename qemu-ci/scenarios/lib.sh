@@ -77,7 +77,7 @@ start_guest() {
     mkguest "$@" >"$1.cfg"
     rm -f "$(console "$1")"
     run xl create -q "$1.cfg"
-    await 120 "first link of $1" past_link "$1" 2
+    await 240 "first link of $1" past_link "$1" 2
 }
 
 alive() { xl domid "$1" >/dev/null 2>&1; }
@@ -120,9 +120,9 @@ has_stats() { [ -n "$(stat_of "$1" sweeps)" ]; }
 # memory_right NAME [SECONDS]: waits until the guest has checked each page that it writes once
 # more, and none was wrong.
 memory_right() {
-    await 60 "stats of $1" has_stats "$1"
+    await 120 "stats of $1" has_stats "$1"
     local goal=$(($(stat_of "$1" sweeps) + 2))
-    await "${2:-120}" "check of $1's memory" swept "$1" "$goal"
+    await "${2:-240}" "check of $1's memory" swept "$1" "$goal"
     grep CORRUPT "$(console "$1")" | head -n 3
     equal "$(stat_of "$1" corrupt)" 0 "corrupt pages in $1"
 }
