@@ -15,9 +15,7 @@ use std::process::ExitCode;
 
 use privcmd::{DomId, Hypervisor};
 
-#[path = "../foreign.rs"]
-mod foreign;
-use foreign::{BATCH, Memory, PAGE};
+use measure::foreign::{BATCH, Memory, PAGE};
 
 type Error = Box<dyn std::error::Error>;
 

@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 
 use privcmd::{DomId, Hypervisor};
 
-#[path = "../foreign.rs"]
-mod foreign;
-use foreign::{Memory, PAGE};
+use measure::foreign::{Memory, PAGE};
 
 type Error = Box<dyn std::error::Error>;
 

@@ -1,0 +1,3 @@
+//! What the tools of benches and tests share. Nothing of it is installed on a host.
+
+pub mod foreign;
