@@ -177,6 +177,8 @@ impl Link {
                     mailbox.cancelled.set(true);
                 }
             }
+            // No group is ever announced by this stub yet.
+            ToStub::Group(_) => {}
             ToStub::Net { request, order } => {
                 for (request, answer) in self.net.order(request, order) {
                     self.send(&ToShim::Net { request, answer }, &[]).await?;

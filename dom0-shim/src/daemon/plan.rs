@@ -33,6 +33,7 @@ pub(super) fn plan(options: &SnapshotOptions, known: Known) -> Plan {
         base: known.base,
         keep_log: options.keep_log,
         throttle: options.throttle,
+        barrier: false,
         fixed_us: known.cost.fixed_us,
         prepared_ns: known.cost.prepared_ns,
     }

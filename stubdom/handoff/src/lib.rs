@@ -13,6 +13,7 @@
 //! Both ends treat what they decode as an allegation.
 
 mod capture;
+mod group;
 mod message;
 mod net;
 mod pages;
@@ -21,6 +22,7 @@ mod report;
 mod wire;
 
 pub use capture::*;
+pub use group::*;
 pub use message::*;
 pub use net::*;
 pub use pages::*;

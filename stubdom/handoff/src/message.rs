@@ -3,13 +3,14 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
+use crate::group::{GroupNews, GroupOrder};
 use crate::net::{NetAnswer, NetOrder, RequestId};
 use crate::plan::Plan;
 use crate::report::{Progress, Report, Round};
 
 /// The version of this protocol. It changes whenever a message changes its shape: the two ends
 /// are installed together and never need to understand an older one, only to refuse it clearly.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Says "this is Luthier's handoff" before anything else is believed: "LUTH".
 pub const MAGIC: u32 = 0x4854_554c;
@@ -88,6 +89,8 @@ pub enum ToStub {
         /// What to do.
         order: NetOrder,
     },
+    /// Of a group snapshot. Bulk as the order says.
+    Group(GroupOrder),
 }
 
 /// From the stub to the shim.
@@ -143,6 +146,8 @@ pub enum ToShim {
         /// The answer, or a part of it.
         answer: NetAnswer,
     },
+    /// Of a group snapshot. Bulk as the news says.
+    Group(GroupNews),
 }
 
 /// A control verb. The shim checks each against the allow-list that was fixed at attach.

@@ -101,6 +101,14 @@ pub enum NetOrder {
         /// The network.
         network: u32,
     },
+    /// Take no frames from the guests of this network, or take them again: while they are being
+    /// restored none may lose what another sends too early. Ends by itself after a minute.
+    Freeze {
+        /// The network.
+        network: u32,
+        /// Whether.
+        on: bool,
+    },
     /// Begin or end to send copies of a network's frames, as [`NetAnswer::Captured`] with the
     /// number of the request that began it, which is answered by `Done` when it ends. One capture
     /// of a network at a time: a second takes the place of the first. Ends with the connection.

@@ -35,6 +35,8 @@ pub struct Plan {
     pub keep_log: bool,
     /// The guest may be slowed down when nothing else helps.
     pub throttle: bool,
+    /// Do not suspend the guest before the group that the job is of says so: copy on meanwhile.
+    pub barrier: bool,
     /// What the suspended time had besides copying in earlier snapshots, in microseconds.
     pub fixed_us: u32,
     /// What reading a prepared page took in earlier snapshots, in nanoseconds; 0: not known.
@@ -55,6 +57,7 @@ impl Plan {
             base: Base::Everything,
             keep_log: false,
             throttle: false,
+            barrier: false,
             fixed_us: 10_000,
             prepared_ns: 0,
         }

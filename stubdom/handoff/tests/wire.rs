@@ -131,3 +131,74 @@ proptest! {
         prop_assert_eq!(PageEntry::parse(&bytes).is_ok(), possible);
     }
 }
+
+#[test]
+fn every_message_of_groups_fits_and_comes_back_as_it_was() {
+    let group = GroupId { network: u32::MAX, epoch: u32::MAX, initiator: u64::MAX };
+    let name = GroupName::try_from("n".repeat(64).as_str()).unwrap();
+    let options = heapless::Vec::from_slice(&[0xff; 512]).unwrap();
+    let jobs = (0..MAX_GROUP_JOBS as u32).map(|job| u32::MAX - job).collect();
+    let tally = ChannelTally {
+        recorded: u64::MAX,
+        missed: u64::MAX,
+        lost: u64::MAX,
+        unknown: u16::MAX,
+        held: u64::MAX,
+        dropped: u64::MAX,
+    };
+    let times = CutTimes { ready_us: u64::MAX, asked_us: 1, cut_us: 2, resumed_us: 3 };
+    let (mode, first, total) = (GroupMode::Classic, u32::MAX, u32::MAX);
+    for order in [
+        GroupOrder::Begin { network: 7, mode, name: name.clone(), options: options.clone() },
+        GroupOrder::Prepared { group, jobs },
+        GroupOrder::Stored { group },
+        GroupOrder::Committed { group },
+        GroupOrder::Failed { group, why: detail() },
+        GroupOrder::Cancel { group },
+        GroupOrder::Ask { group, committed: true },
+        GroupOrder::Decision { group, committed: true, first, total },
+        GroupOrder::Inject { network: 7, count: u16::MAX },
+    ] {
+        through(ToStub::Group(order));
+    }
+    for news in [
+        GroupNews::Begun { group },
+        GroupNews::Refused { group: Some(group), why: detail() },
+        GroupNews::Prepare { group, mode, name, options },
+        GroupNews::Cut { group, job: u32::MAX, times },
+        GroupNews::Channel { group, count: u16::MAX },
+        GroupNews::Drained { group, tally },
+        GroupNews::Manifest { group, first, total },
+        GroupNews::Commit { group, first, total },
+        GroupNews::Abort { group, why: detail() },
+        GroupNews::Question { group },
+        GroupNews::Ended { group },
+    ] {
+        through(ToShim::Group(news));
+    }
+}
+
+#[test]
+fn a_channel_record_comes_back_and_a_cut_or_senseless_one_does_not() {
+    let record = ChannelRecord {
+        time_us: 1 << 40,
+        network: 7,
+        mac: [0, 0x16, 0x3e, 1, 2, 3],
+        checksum: 2,
+        gso: 6,
+        gso_size: 1348,
+        len: 5,
+    };
+    let mut bulk = record.emit().to_vec();
+    bulk.extend(b"framerest");
+    let (back, octets, rest) = ChannelRecord::take(&bulk).unwrap();
+    assert_eq!((back, octets, rest), (record, &b"frame"[..], &b"rest"[..]));
+    for len in 0..CHANNEL_RECORD_LEN + 5 {
+        assert_eq!(ChannelRecord::take(&bulk[..len]), Err(WireError::BadBulk), "{len} octets");
+    }
+    for (at, wrong) in [(18, 3), (19, 5), (22, 1), (26, 1), (28, 1)] {
+        let mut bulk = bulk.clone();
+        bulk[at] = wrong;
+        assert_eq!(ChannelRecord::take(&bulk), Err(WireError::BadBulk), "octet {at}");
+    }
+}
