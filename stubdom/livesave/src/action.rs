@@ -9,6 +9,7 @@
 //!   [Clean]            an earlier snapshot's log says what round 1 reads
 //!   Read..             round 1: every page
 //!   Clean, [Throttle(n)], Read..    rounds 2..n: what was written to meanwhile
+//! [Barrier, Clean, Read.., Barrier]   until the others are ready, too
 //! [Prepare]
 //! Suspend
 //!   Clean{last}, Read{Keep}.., Read{Send}..    the rest; what the pool does not hold is sent
@@ -50,6 +51,10 @@ pub enum Action<'a> {
     /// To lower it may fail: the snapshot goes on without. It is asked for with 100 before the
     /// end if it was ever lowered, or may have been, whatever happens in between.
     Throttle(u8),
+    /// The policy would have the guest suspended now. Answer: `Done` to go on with that, or
+    /// `NotYet`: then what the guest writes meanwhile is copied, and this is asked again. The driver
+    /// should not answer `NotYet` at once, or the guest is copied over and over for nothing.
+    Barrier,
     /// The guest still runs, and is about to be suspended. Make these pages ready to be read,
     /// the most likely ones first; each is named once. They must not be read yet: the guest may
     /// still write to them. Answer: `Done`. It may fail: the snapshot goes on without.
@@ -93,9 +98,11 @@ pub enum How {
 /// An event that does not answer the outstanding action ends the snapshot, in the orderly way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// It is done: answers `LogDirty`, `Clean`, `Throttle`, `Prepare`, `Suspend`, `State` and
-    /// `Resume`.
+    /// It is done: answers `LogDirty`, `Clean`, `Throttle`, `Barrier`, `Prepare`, `Suspend`,
+    /// `State` and `Resume`.
     Done,
+    /// Answers `Barrier`: others are not ready yet.
+    NotYet,
     /// Answers `Read`.
     Read(ReadDone<'a>),
     /// Answers `WriteOut`.
@@ -181,6 +188,8 @@ pub enum Step {
     Read,
     /// Lowering the guest's share of CPU time.
     Throttle,
+    /// Waiting until the guest may be suspended.
+    Barrier,
     /// Making pages ready for the last round.
     Prepare,
     /// Suspending the guest.
@@ -213,6 +222,7 @@ impl Step {
             Step::Clean => "fetching the dirty bitmap",
             Step::Read => "reading pages",
             Step::Throttle => "slowing the guest down",
+            Step::Barrier => "waiting for the others",
             Step::Prepare => "preparing the last pages",
             Step::Suspend => "suspending the guest",
             Step::State => "recording the guest's state",

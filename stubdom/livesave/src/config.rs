@@ -27,6 +27,9 @@ pub struct Config {
     pub prepare: u32,
     /// The guest may be slowed down, if the policy sees no other way.
     pub throttle: bool,
+    /// Ask the driver before the guest is suspended ([`Action::Barrier`](crate::Action::Barrier)),
+    /// and copy on until it agrees: for guests that are to be suspended together.
+    pub barrier: bool,
     /// What the suspended time had besides fetching the bitmap and reading pages in earlier
     /// snapshots ([`Report::fixed_us`](crate::Report::fixed_us)), in microseconds.
     pub fixed_us: u32,
@@ -48,6 +51,7 @@ impl Config {
             defer_hot: false,
             prepare: 0,
             throttle: false,
+            barrier: false,
             fixed_us: 0,
             prepared_ns: 0,
         }

@@ -32,8 +32,8 @@
 //!             let kept = if how == How::Keep { sent } else { 0 };
 //!             Event::Read(ReadDone { sent, pool_left: 10 - kept, ..ReadDone::default() })
 //!         }
-//!         // Never asked for without `Config::throttle` and `Config::prepare`.
-//!         Action::Throttle(_) | Action::Prepare { .. } => Event::Failed(0),
+//!         // Never asked for without `Config::throttle`, `prepare` and `barrier`.
+//!         Action::Throttle(_) | Action::Prepare { .. } | Action::Barrier => Event::Failed(0),
 //!         Action::Suspend | Action::State | Action::Resume => Event::Done,
 //!         Action::WriteOut => Event::Written { zero: 0 },
 //!         Action::Finish(outcome) => break outcome,

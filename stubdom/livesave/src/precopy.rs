@@ -9,6 +9,7 @@
 //!   answered that the guest runs again, and `log_dirty` and `slowed` likewise. Whoever leaves
 //!   the straight way goes through [`Precopy::give_up`], which undoes all three, each once.
 
+mod barrier;
 mod figures;
 mod heat;
 mod rounds;
@@ -22,6 +23,7 @@ use crate::bitmap::Bitmap;
 use crate::config::{Base, Config, MAX_BATCH, NewError};
 use crate::policy::{Cost, Policy, Stop};
 use crate::report::{CleanUp, Round};
+use barrier::Barrier;
 use throttle::Throttle;
 
 /// Rounds at most, the last one included, whatever the policy says.
@@ -75,9 +77,12 @@ pub struct Precopy<P> {
     bitmap_dirty: u32,
     bitmap_bad: bool,
 
-    /// At most `MAX_ROUNDS`. The last one is the one at hand.
+    /// At most `MAX_ROUNDS`, and one for all the copying at the barrier. The last one is the one at
+    /// hand.
     rounds: Vec<Round>,
     stop: Option<Stop>,
+    /// Whether others are waited for, once the policy wants to stop.
+    barrier: Barrier,
     estimate_us: u64,
     cost: Cost,
     throttle: Throttle,
@@ -123,23 +128,24 @@ impl<P: Policy> Precopy<P> {
         let batch_len = config.batch.max(config.prepare.min(config.pages)) as usize;
         let needed = slots.iter().map(|len| 8 * len.div_ceil(64) as usize).sum::<usize>()
             + batch_len * size_of::<u32>()
-            + MAX_ROUNDS as usize * size_of::<Round>();
+            + (MAX_ROUNDS as usize + 1) * size_of::<Round>();
         let short = NewError::Memory(needed);
 
         let [to_send, to_fix, before, deferred] = slots.map(Bitmap::new);
         let mut to_send = to_send.ok_or(short)?;
         let (mut batch, mut rounds) = (Vec::new(), Vec::new());
         batch.try_reserve_exact(batch_len).map_err(|_| short)?;
-        rounds.try_reserve_exact(MAX_ROUNDS as usize).map_err(|_| short)?;
+        rounds.try_reserve_exact(MAX_ROUNDS as usize + 1).map_err(|_| short)?;
 
         if config.base == Base::Everything {
             to_send.fill();
         }
         let live = policy.live();
         let log = live || config.keep_log || config.base == Base::Log;
+        let first_stop = if config.barrier { Step::Barrier } else { Step::Suspend };
         Ok(Self {
             config,
-            step: if log { Step::LogDirtyOn } else { Step::Suspend },
+            step: if log { Step::LogDirtyOn } else { first_stop },
             stop: if live { None } else { Some(Stop::NotLive) },
             cost: Cost {
                 fixed_us: config.fixed_us.into(),
@@ -149,6 +155,7 @@ impl<P: Policy> Precopy<P> {
                 ..Cost::default()
             },
             policy,
+            barrier: if config.barrier { Barrier::Ahead } else { Barrier::Passed },
             asked: false,
             suspend: false,
             log_dirty: false,
@@ -226,6 +233,7 @@ impl<P: Policy> Precopy<P> {
                 Action::Throttle(self.throttle.next())
             }
             Step::Unthrottle | Step::AbortUnthrottle => Action::Throttle(100),
+            Step::Barrier => Action::Barrier,
             Step::Prepare => Action::Prepare { slots: &self.batch },
             Step::Suspend => {
                 self.suspend = true;
@@ -293,6 +301,8 @@ impl<P: Policy> Precopy<P> {
             (Step::Clean, Event::Done) => self.fetched(),
             (Step::Read, Event::Read(done)) => self.count(done),
             (Step::Throttle, Event::Done) => self.slowed_down(),
+            (Step::Barrier, Event::Done) => self.pass_barrier(),
+            (Step::Barrier, Event::NotYet) => self.copy_on(),
             (Step::Prepare, Event::Done) => self.step = Step::Suspend,
             (Step::Suspend, Event::Done) => {
                 self.suspended_at = Some(now_us);
@@ -325,7 +335,9 @@ impl<P: Policy> Precopy<P> {
             return self.give_up_target(estimate_us);
         }
         match self.config.base {
-            _ if self.is_last() => self.step = Step::Suspend,
+            _ if self.is_last() => {
+                self.step = if self.config.barrier { Step::Barrier } else { Step::Suspend };
+            }
             Base::Everything => self.begin_round(),
             Base::Log => self.step = Step::Clean,
         }

@@ -20,6 +20,10 @@ impl<P: Policy> Precopy<P> {
         }
         self.left = self.to_send.count();
         self.cursor = 0;
+        self.step = Step::Read;
+        if self.copies_on() {
+            return self.go_on_with_round();
+        }
         self.round_us = self.seen_us;
         self.rounds.push(Round {
             number: self.rounds.len() as u32 + 1,
@@ -27,7 +31,6 @@ impl<P: Policy> Precopy<P> {
             asked: self.left,
             ..Round::default()
         });
-        self.step = Step::Read;
     }
 
     /// Takes the next batch out of `to_send`; false if there is nothing left to read.
@@ -100,6 +103,10 @@ impl<P: Policy> Precopy<P> {
 
     /// Every page of the round, or of the sample, was handled.
     pub(super) fn end_round(&mut self) {
+        if self.copies_on() {
+            self.step = Step::Barrier;
+            return;
+        }
         if let Some(round) = self.rounds.last() {
             self.read_us = self.read_us.saturating_add(round.read_us);
         }
@@ -140,8 +147,11 @@ impl<P: Policy> Precopy<P> {
         self.suspend_for(stop);
     }
 
-    fn suspend_for(&mut self, stop: Stop) {
+    pub(super) fn suspend_for(&mut self, stop: Stop) {
         self.estimate_us = self.consult().1.suspended_us();
+        if self.waits_for_others(stop) {
+            return;
+        }
         self.stop = Some(stop);
         self.step = Step::Prepare;
     }
@@ -163,7 +173,7 @@ impl<P: Policy> Precopy<P> {
         round.dirtied = round.dirtied.saturating_add(self.bitmap_dirty);
         round.time_us = time_us;
         self.stride = 1;
-        if self.is_last() {
+        if self.is_last() || self.copies_on() {
             return self.begin_round();
         }
         self.defer_hot();

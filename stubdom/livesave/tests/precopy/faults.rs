@@ -119,6 +119,7 @@ fn the_report_says_which_step_failed_and_how() {
             Asked::Read { .. } => Step::Read,
             Asked::Throttle(100) => Step::Unthrottle,
             Asked::Throttle(_) => Step::Throttle,
+            Asked::Barrier => Step::Barrier,
             Asked::Prepare { .. } => Step::Prepare,
             Asked::Suspend => Step::Suspend,
             Asked::State => Step::State,
@@ -241,6 +242,8 @@ fn no_sequence_of_events_makes_it_panic_or_forget_the_guest() {
                 }
                 Action::Suspend => suspended = true,
                 Action::State | Action::Prepare { .. } => {}
+                Action::Barrier if rng.below(2) == 0 => right = Event::NotYet,
+                Action::Barrier => {}
                 Action::Throttle(percent) => share = percent,
                 Action::Resume => resumed_asked = true,
                 Action::WriteOut => right = Event::Written { zero: 0 },

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod barrier;
 mod downtime;
 mod faults;
 mod image;

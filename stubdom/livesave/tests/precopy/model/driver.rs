@@ -50,6 +50,8 @@ pub struct Driver<P = AnyPolicy> {
     pub log_dirty_taken: bool,
     /// Called with the engine after each event.
     pub watch: Box<Watch<P>>,
+    /// Seconds that others take to get ready after this one is, as far as they are not over.
+    pub others_take: f64,
     pub(super) now: f64,
     pub(super) image: Vec<Option<u64>>,
     pub(super) pool: Vec<(u32, u64)>,
@@ -69,6 +71,7 @@ pub struct Driver<P = AnyPolicy> {
 /// The answer, with what it would borrow.
 pub(super) enum Answer {
     Done,
+    NotYet,
     Refused,
     Read { done: ReadDone<'static>, missing: Vec<u32> },
     Written,
@@ -85,6 +88,7 @@ impl<P: Policy> Driver<P> {
             broken: None,
             log_dirty_taken: false,
             watch: Box::new(|_| ()),
+            others_take: scenario.others_take,
             now: 0.0,
             image: vec![None; scenario.config.pages as usize],
             pool: Vec::new(),
@@ -144,6 +148,7 @@ impl<P: Policy> Driver<P> {
         let missing;
         let event = match answer {
             Answer::Done => Event::Done,
+            Answer::NotYet => Event::NotYet,
             Answer::Refused => Event::Refused(16),
             Answer::Written => Event::Written { zero: 0 },
             Answer::Read { done, missing: slots } => {

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub chunk: usize,
     /// Whether the driver says how long copying took.
     pub report_copying: bool,
+    /// Seconds that others take to get ready after this one is.
+    pub others_take: f64,
     pub seed: u64,
 }
 
@@ -66,6 +68,7 @@ impl Scenario {
             balloon_rate: if rng.below(4) == 0 { 2000.0 } else { 0.0 },
             chunk: 1 + rng.below(50) as usize,
             report_copying: true,
+            others_take: 0.0,
             seed,
         }
     }
@@ -81,6 +84,8 @@ impl Scenario {
         config.prepare = [0, 3, 50, 10_000][rng.below(4) as usize];
         config.fixed_us = rng.below(500) as u32;
         config.pool_pages /= 4;
+        config.barrier = rng.below(3) == 0;
+        scenario.others_take = rng.below(15) as f64 / 10.0;
         scenario.speed.scan_us /= 8;
         scenario
     }
@@ -102,6 +107,7 @@ impl Scenario {
             balloon_rate: 0.0,
             chunk: 4096,
             report_copying: true,
+            others_take: 0.0,
             seed: 1,
         }
     }

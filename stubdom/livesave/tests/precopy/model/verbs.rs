@@ -35,6 +35,13 @@ impl<P: Policy> Driver<P> {
                 }
                 self.pass(batch.len() as f64 / 1e6);
             }
+            Asked::Barrier => {
+                if self.others_take > 0.05 {
+                    self.others_take -= 0.1;
+                    self.pass(0.1);
+                    return Answer::NotYet;
+                }
+            }
             Asked::Suspend => {
                 self.guest.running = self.mutant == Mutant::SuspendsLate;
                 self.suspended_at = self.now;

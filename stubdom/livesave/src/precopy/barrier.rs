@@ -1,0 +1,77 @@
+//! The barrier: a guest that is to be suspended together with others copies on until all are ready
+//! (the READY barrier of a group snapshot; synchronised arrival in the CloudNet paper, section V-C).
+//!
+//! All that is copied there counts as one round, so that however long the others take, the rounds
+//! stay few; the policy is not asked again.
+
+use super::Precopy;
+use crate::action::Step;
+use crate::policy::{Policy, Stop};
+use crate::report::Round;
+
+/// Where a snapshot is with regard to the barrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Barrier {
+    /// The policy does not want to stop yet.
+    Ahead,
+    /// It does, for this reason.
+    At(Stop),
+    /// The same, and what the guest writes meanwhile is being copied.
+    Waiting(Stop),
+    /// The guest may be suspended.
+    Passed,
+}
+
+impl<P: Policy> Precopy<P> {
+    /// Whether the guest must not be suspended yet; then the driver is asked.
+    pub(super) fn waits_for_others(&mut self, stop: Stop) -> bool {
+        let waits = self.barrier == Barrier::Ahead;
+        if waits {
+            self.barrier = Barrier::At(stop);
+            self.step = Step::Barrier;
+        }
+        waits
+    }
+
+    /// Whether copying goes on at the barrier.
+    pub(super) fn copies_on(&self) -> bool {
+        matches!(self.barrier, Barrier::Waiting(_))
+    }
+
+    /// The driver: go on.
+    pub(super) fn pass_barrier(&mut self) {
+        match core::mem::replace(&mut self.barrier, Barrier::Passed) {
+            Barrier::At(stop) | Barrier::Waiting(stop) => self.suspend_for(stop),
+            // Of a policy that does not copy live.
+            Barrier::Ahead | Barrier::Passed => self.step = Step::Suspend,
+        }
+    }
+
+    /// The driver: not yet.
+    pub(super) fn copy_on(&mut self) {
+        match self.barrier {
+            Barrier::At(stop) => {
+                self.barrier = Barrier::Waiting(stop);
+                self.round_us = self.seen_us;
+                self.rounds.push(Round { number: self.rounds.len() as u32 + 1, ..Round::default() });
+            }
+            Barrier::Waiting(_) => {}
+            // A policy that does not copy live has nothing to do meanwhile.
+            Barrier::Ahead | Barrier::Passed => return,
+        }
+        if self.to_send.count() > 0 {
+            // What the policy has seen last is not copied yet.
+            self.begin_round();
+        } else {
+            self.step = Step::Clean;
+        }
+    }
+
+    /// Reads on in the round at hand.
+    pub(super) fn go_on_with_round(&mut self) {
+        let left = self.left;
+        if let Some(round) = self.rounds.last_mut() {
+            round.asked = round.asked.saturating_add(left);
+        }
+    }
+}
