@@ -76,7 +76,7 @@ impl Two {
                 assert_eq!((peer, network, epoch), (own, NETWORK, Epoch(3)));
                 assert!(payload.iter().all(|octet| *octet == SEALED));
             }
-            Opened::Control { .. } => panic!("nobody sent a message"),
+            Opened::Control { .. } | Opened::Group { .. } => panic!("nobody sent a message"),
             Opened::Dropped(_) => return,
             Opened::Established { .. } | Opened::Alive { .. } | Opened::Answer { .. } => assert!(!taken),
         }

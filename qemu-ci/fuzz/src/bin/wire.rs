@@ -35,11 +35,12 @@ fn write(input: &mut Input<'_>) {
     let (source, destination) = (SwitchId(number()), SwitchId(number()));
     let (key, counter, epoch) = (number() as u32, number(), Epoch(number() as u32));
     let flags = [Flags::NONE, Flags::CHECKSUM_BLANK, Flags::DATA_VALIDATED][number() as usize % 3];
-    let body = match number() % 4 {
+    let body = match number() % 5 {
         0 => Body::Initiation,
         1 => Body::Response { key },
         2 => Body::Frame { key, counter, network: NetworkId(number() as u32), epoch, flags },
-        _ => Body::Control { key, counter },
+        3 => Body::Control { key, counter },
+        _ => Body::Group { key, counter },
     };
     let repr = Repr { source, destination, body };
     let mut octets = [0xee; OVERHEAD];

@@ -109,6 +109,11 @@ impl Session {
         self.open.decrypt_inout_detached(&nonce, header, payload.into(), tag.into()).is_ok()
     }
 
+    /// Which numbers came.
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
     /// Notes the number of a genuine datagram.
     pub(super) fn accept(&mut self, counter: u64) -> Seen {
         self.window.accept(counter)

@@ -59,6 +59,7 @@ mod limit;
 mod noise;
 mod open;
 mod peer;
+mod point;
 mod replay;
 mod sessions;
 #[cfg(test)]
@@ -69,6 +70,7 @@ use crate::id::SwitchId;
 
 pub use counters::{Counters, Reason};
 pub use open::Opened;
+pub use point::{Missing, SeqPoint};
 pub use sessions::{Sessions, TRANSMIT_LEN};
 pub use what::{AddError, NotSealed, What};
 

@@ -35,6 +35,13 @@ pub enum Opened<'a> {
         /// The message.
         payload: &'a mut [u8],
     },
+    /// A message of a group snapshot.
+    Group {
+        /// Who sent it.
+        peer: PeerId,
+        /// The message.
+        payload: &'a mut [u8],
+    },
     /// A session was made or confirmed: what was not sealed for want of one can be now. (When a
     /// frame or a message confirms a session, that is what is returned.)
     Established {
@@ -101,12 +108,13 @@ impl Sessions {
                 let (peer, _, payload) = self.sealed(now, from, header, (key, counter), datagram)?;
                 Ok(Opened::Frame { peer, network, epoch, flags, payload })
             }
-            Body::Control { key, counter } => {
+            Body::Control { key, counter } | Body::Group { key, counter } => {
                 let (peer, confirmed, payload) = self.sealed(now, from, header, (key, counter), datagram)?;
-                Ok(match (payload.is_empty(), confirmed) {
-                    (false, _) => Opened::Control { peer, payload },
-                    (true, true) => Opened::Established { peer },
-                    (true, false) => Opened::Alive { peer },
+                Ok(match (payload.is_empty(), header.body, confirmed) {
+                    (false, Body::Group { .. }, _) => Opened::Group { peer, payload },
+                    (false, ..) => Opened::Control { peer, payload },
+                    (true, _, true) => Opened::Established { peer },
+                    (true, _, false) => Opened::Alive { peer },
                 })
             }
         }

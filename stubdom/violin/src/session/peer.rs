@@ -80,6 +80,11 @@ impl Peer {
         .find(|(_, session)| session.local == local)
     }
 
+    /// The session to which we gave this index, to look at.
+    pub(super) fn look(&self, local: u32) -> Option<&Session> {
+        [&self.current, &self.previous, &self.next].into_iter().flatten().find(|key| key.local == local)
+    }
+
     /// Whether there is any key for what the peer seals.
     pub(super) fn has_session(&self) -> bool {
         self.current.is_some() || self.previous.is_some() || self.next.is_some()

@@ -18,6 +18,16 @@ pub(super) struct Window {
     words: [u64; WORDS],
 }
 
+/// What [`Window::missing`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// Numbers of the range that were not seen and would still be taken.
+    pub(super) awaited: u64,
+    /// Whether the range begins before the window: nobody knows how many of the numbers there were seen,
+    /// and none of them would be taken any more.
+    pub(super) past: bool,
+}
+
 /// What [`Window::accept`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -59,6 +69,35 @@ impl Window {
         }
         *word |= bit;
         if newest { Seen::Newest } else { Seen::Late }
+    }
+
+    /// The highest number seen, plus one; 0 when none was.
+    pub(super) const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// What is missing of the numbers from `first` on and below `end`.
+    pub(super) fn missing(&self, first: u64, end: u64) -> Gap {
+        let floor = self.end.saturating_sub(WINDOW);
+        let past = first < floor && first < end;
+        let first = first.max(floor);
+        let known = first..end.min(self.end);
+        let words = known.start / WORD_BITS..known.end.div_ceil(WORD_BITS);
+        // No more than 32 words: the range is within the window.
+        let seen: u64 = if known.is_empty() {
+            0
+        } else {
+            words
+                .map(|word| {
+                    let base = word * WORD_BITS;
+                    let low = u64::MAX << known.start.saturating_sub(base);
+                    let high = u64::MAX >> (base + (WORD_BITS - 1)).saturating_sub(known.end - 1);
+                    let bits = self.words.get((word % WORDS as u64) as usize).copied().unwrap_or(0);
+                    u64::from((bits & low & high).count_ones())
+                })
+                .sum()
+        };
+        Gap { awaited: end.saturating_sub(first) - seen, past }
     }
 }
 
@@ -110,7 +149,48 @@ mod tests {
         assert_eq!(window.accept(u64::MAX), Seen::Replay);
     }
 
+    #[test]
+    fn what_is_missing_is_told_from_what_nobody_knows() {
+        let mut window = Window::new();
+        assert_eq!(window.missing(0, 0), Gap { awaited: 0, past: false });
+        assert_eq!(window.missing(0, 5), Gap { awaited: 5, past: false });
+        assert_eq!(window.missing(9, 5), Gap { awaited: 0, past: false });
+        for number in [0, 1, 3, 64, 65] {
+            window.accept(number);
+        }
+        assert_eq!(window.missing(0, 4), Gap { awaited: 1, past: false });
+        assert_eq!(window.missing(3, 4), Gap { awaited: 0, past: false });
+        assert_eq!(window.missing(2, 3), Gap { awaited: 1, past: false });
+        assert_eq!(window.missing(60, 70), Gap { awaited: 8, past: false });
+        assert_eq!(window.missing(0, u64::MAX), Gap { awaited: u64::MAX - 5, past: false });
+        window.accept(WINDOW + 1);
+        assert_eq!(window.missing(0, 4), Gap { awaited: 1, past: true });
+        window.accept(u64::MAX);
+        assert_eq!(window.missing(0, 66), Gap { awaited: 0, past: true });
+        assert_eq!(window.missing(u64::MAX - 1, u64::MAX), Gap { awaited: 1, past: false });
+    }
+
     proptest! {
+        /// A set that remembers everything is the model of what is missing, too.
+        #[test]
+        fn counts_what_is_missing_as_a_set_does(
+            numbers in prop::collection::vec(0u64..5000, 0..1500),
+            first in 0u64..5500,
+            len in 0u64..3000,
+        ) {
+            let (mut window, mut set) = (Window::new(), BTreeSet::new());
+            for number in numbers {
+                if window.accept(number) != Seen::Replay {
+                    set.insert(number);
+                }
+            }
+            let floor = set.last().map_or(0, |last| (last + 1).saturating_sub(WINDOW));
+            let end = first + len;
+            let awaited = (first.max(floor)..end).filter(|number| !set.contains(number)).count() as u64;
+            let past = (first..end).any(|number| number < floor);
+            prop_assert_eq!(window.missing(first, end), Gap { awaited, past });
+        }
+
         /// A set that remembers everything is the model.
         #[test]
         fn agrees_with_a_set(steps in prop::collection::vec((0u64..6000, 0u64..3), 1..600)) {

@@ -216,6 +216,7 @@ impl Sessions {
                 Body::Frame { key: key.remote, counter: key.next(), network, epoch, flags }
             }
             What::Control => Body::Control { key: key.remote, counter: key.next() },
+            What::Group => Body::Group { key: key.remote, counter: key.next() },
         };
         Repr { source: own, destination: slot.id, body }.emit(head);
         *tag = key.seal(head, payload).ok_or(NotSealed::TooLong)?;

@@ -19,6 +19,8 @@ pub enum What {
     },
     /// A message between switches; not an empty one.
     Control,
+    /// A message of a group snapshot; not an empty one.
+    Group,
 }
 
 /// Why something was not sealed.

@@ -67,6 +67,8 @@ pub enum Kind {
     Frame,
     /// A message between switches, sealed.
     Control,
+    /// A message of a group snapshot, sealed.
+    Group,
     /// Nothing that this version knows.
     Unknown(u8),
 }
@@ -78,6 +80,7 @@ impl From<u8> for Kind {
             2 => Self::Response,
             3 => Self::Frame,
             4 => Self::Control,
+            5 => Self::Group,
             other => Self::Unknown(other),
         }
     }
@@ -90,6 +93,7 @@ impl From<Kind> for u8 {
             Kind::Response => 2,
             Kind::Frame => 3,
             Kind::Control => 4,
+            Kind::Group => 5,
             Kind::Unknown(other) => other,
         }
     }
@@ -238,6 +242,13 @@ pub enum Body {
         /// The datagram's number under this key.
         counter: u64,
     },
+    /// A message of a group snapshot, sealed.
+    Group {
+        /// The index that the receiver gave the key.
+        key: u32,
+        /// The datagram's number under this key.
+        counter: u64,
+    },
 }
 
 impl Repr {
@@ -254,6 +265,7 @@ impl Repr {
             Kind::Response if plain && counter == 0 => Body::Response { key },
             Kind::Frame if flags.0 & !Flags::ALL == 0 => Body::Frame { key, counter, network, epoch, flags },
             Kind::Control if plain => Body::Control { key, counter },
+            Kind::Group if plain => Body::Group { key, counter },
             _ => return Err(Error::Malformed),
         };
         if datagram.reserved() != 0 {
@@ -278,6 +290,7 @@ impl Repr {
             Body::Control { key, counter } => {
                 (Kind::Control, NetworkId(0), Epoch(0), Flags::NONE, key, counter)
             }
+            Body::Group { key, counter } => (Kind::Group, NetworkId(0), Epoch(0), Flags::NONE, key, counter),
         };
         header[field::VERSION] = VERSION;
         header[field::KIND] = kind.into();
@@ -351,7 +364,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_flags_and_fields_that_must_be_zero_are_refused() {
-        for (at, value) in [(1, 0), (1, 5), (1, 255), (2, 4), (2, 0x81), (3, 1)] {
+        for (at, value) in [(1, 0), (1, 6), (1, 255), (2, 4), (2, 0x81), (3, 1)] {
             let mut octets = FRAME;
             octets[at] = value;
             assert_eq!(parse(&octets), Err(Error::Malformed), "octet {at} is {value}");
@@ -365,6 +378,7 @@ mod tests {
             Body::Response { key: 9 },
             frame().body,
             Body::Control { key: 0xffff_ffff, counter: u64::MAX },
+            Body::Group { key: 1, counter: 2 },
         ];
         for body in bodies {
             let repr = Repr { body, ..frame() };
@@ -381,7 +395,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_parses_is_written_again_as_it_was(octets: [u8; OVERHEAD], kind in 0u8..6, flags in 0u8..5) {
+        fn what_parses_is_written_again_as_it_was(octets: [u8; OVERHEAD], kind in 0u8..7, flags in 0u8..5) {
             let mut octets = octets;
             octets[..4].copy_from_slice(&[VERSION, kind, flags, 0]);
             if kind != 3 {

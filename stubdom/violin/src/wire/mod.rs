@@ -2,10 +2,10 @@
 //!
 //! Every datagram begins with the same 40 octets, big endian:
 //!
-//! | octets | field | handshake | frame | control |
+//! | octets | field | handshake | frame | control, group |
 //! | --- | --- | --- | --- | --- |
 //! | 0 | version | 1 | 1 | 1 |
-//! | 1 | kind | 1 initiation, 2 response | 3 | 4 |
+//! | 1 | kind | 1 initiation, 2 response | 3 | 4 control, 5 group snapshot |
 //! | 2 | flags | 0 | [`Flags`] | 0 |
 //! | 3 | reserved | 0 | 0 | 0 |
 //! | 4..8 | network | 0 | the network's number | 0 |
@@ -16,7 +16,7 @@
 //! | 32..40 | counter | 0 | the datagram's number under this key | same |
 //!
 //! After it come a Noise message and a MAC of 16 octets (handshake), or what is sealed and its tag of
-//! 16 octets (frame and control), for which the header is the associated data. What a handshake
+//! 16 octets (all others), for which the header is the associated data. What a handshake
 //! says is private to [`session`](crate::session). Fields that a kind does not use are zero, and [`Repr::parse`] refuses
 //! anything else: there is one way to write each datagram.
 //!

@@ -4,3 +4,4 @@ mod attacks;
 mod faults;
 mod lifetime;
 mod net;
+mod points;

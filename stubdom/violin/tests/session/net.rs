@@ -43,6 +43,7 @@ pub(crate) fn switch(number: usize, incarnation: u64) -> Sessions {
 pub(crate) enum Told {
     Frame(Vec<u8>),
     Control(Vec<u8>),
+    Group(Vec<u8>),
     Established,
     Alive,
     Answer,
@@ -56,6 +57,7 @@ pub(crate) fn told(opened: Opened<'_>) -> Told {
             Told::Frame(payload.to_vec())
         }
         Opened::Control { payload, .. } => Told::Control(payload.to_vec()),
+        Opened::Group { payload, .. } => Told::Group(payload.to_vec()),
         Opened::Established { .. } => Told::Established,
         Opened::Alive { .. } => Told::Alive,
         Opened::Answer { .. } => Told::Answer,
