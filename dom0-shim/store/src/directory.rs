@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{At, Error, Result};
-use crate::id::{ImageId, PARTIAL};
+use crate::id::{ImageId, PARTIAL, PENDING};
 use crate::image::{Image, MAX_CHAIN, disk_octets, fit};
 use crate::layer::{Layer, Lock, lock, read_bounded};
 use crate::manifest::{MAX_FILE, Manifest};
 use crate::writer::sync_dir;
 
 /// What the name of a directory has before [`PARTIAL`] while an image is being removed.
-const REMOVED: &str = ".removed";
+pub(crate) const REMOVED: &str = ".removed";
 /// The same while an image is being merged: the new one before they are exchanged, the old one after.
 pub(crate) const MERGED: &str = ".merged";
 
@@ -75,9 +75,14 @@ fn is_usable<'a>(mut layer: &'a Layer, layers: &HashMap<&str, &'a Layer>) -> boo
 /// The images of a directory that build directly on the image `name` there. Only manifests are
 /// read; one that is damaged names no parent.
 pub fn children(dir: &Path, name: &str) -> Result<Vec<ImageId>> {
+    children_named(dir, name, "")
+}
+
+/// Those whose directory's name ends in a certain way after their own.
+fn children_named(dir: &Path, name: &str, end: &str) -> Result<Vec<ImageId>> {
     let mut found = Vec::new();
     for other in names(dir)? {
-        let Ok(id) = other.parse::<ImageId>() else {
+        let Some(Ok(id)) = other.strip_suffix(end).map(str::parse::<ImageId>) else {
             continue;
         };
         let path = dir.join(&other);
@@ -110,11 +115,19 @@ pub fn remove(path: &Path) -> Result<()> {
         let children = children.iter().map(ImageId::to_string).collect();
         return Err(Error::HasChildren { path: path.to_path_buf(), children });
     }
-    let doomed = path.with_file_name(format!("{name}{REMOVED}{PARTIAL}"));
-    clear(&doomed)?;
-    fs::rename(path, &doomed).at("renaming", path)?;
-    sync_dir(dir)?;
-    fs::remove_dir_all(&doomed).at("removing", &doomed)
+    if let Some(child) = children_named(dir, name, PENDING)?.first() {
+        return Err(Error::HasUndecidedChild { path: path.to_path_buf(), child: child.to_string() });
+    }
+    destroy(path, &path.with_file_name(format!("{name}{REMOVED}{PARTIAL}")))
+}
+
+/// Removes a directory that the caller has locked. It loses its name first, so a crash leaves the
+/// whole or what [`sweep`] knows by the other name as unfinished.
+pub(crate) fn destroy(path: &Path, doomed: &Path) -> Result<()> {
+    clear(doomed)?;
+    fs::rename(path, doomed).at("renaming", path)?;
+    sync_dir(directory_of(path))?;
+    fs::remove_dir_all(doomed).at("removing", doomed)
 }
 
 /// Removes what an operation that was cut short left under the name that another one needs now.
@@ -131,7 +144,7 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 }
 
 /// Removes what killed processes left unfinished in a directory, and returns its paths. What a
-/// living process is writing is locked, and stays.
+/// living process is writing is locked, and stays, and so does what is complete and undecided.
 pub fn sweep(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for name in names(dir)? {
@@ -153,7 +166,8 @@ pub fn sweep(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-fn names(dir: &Path) -> Result<Vec<String>> {
+/// What is in a directory.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
     if !dir.is_dir() {
         return Err(Error::NoDirectory { path: dir.to_path_buf() });
     }

@@ -176,6 +176,20 @@ pub enum Error {
         /// Names of those that build on it.
         children: Vec<String>,
     },
+    /// A complete image of which it is not decided whether it is to be one.
+    #[error("{} is of a group snapshot that is not decided yet: luthierd asks the other hosts about it, and then commits or deletes it", .path.display())]
+    Undecided {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// An undecided image builds on it.
+    #[error("{} can't be removed, for {child} builds on it, of a group snapshot that is not decided yet: wait until luthierd has heard from the other hosts", .path.display())]
+    HasUndecidedChild {
+        /// Image that was to be removed.
+        path: PathBuf,
+        /// Name of the one that builds on it.
+        child: String,
+    },
     /// A record outside of the room that was last made for records.
     #[error("there is no room for a record of {length} octets at {offset} of the image's memory")]
     NoRoom {

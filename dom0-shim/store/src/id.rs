@@ -10,6 +10,8 @@ use crate::time::utc_compact;
 
 /// What the name of a directory ends with while an image is being written or removed.
 pub(crate) const PARTIAL: &str = ".partial";
+/// What it ends with while the image is complete and nobody has decided yet whether it is to be one.
+pub(crate) const PENDING: &str = ".pending";
 
 /// Longest part of a name before the `@`, in octets.
 const MAX_GUEST: usize = 64;
@@ -32,10 +34,8 @@ impl ImageId {
             name.truncate(MAX_GUEST);
         }
         let base = format!("{name}@{}", utc_compact(when));
-        let taken = |id: &str| {
-            dir.join(id).symlink_metadata().is_ok()
-                || dir.join(format!("{id}{PARTIAL}")).symlink_metadata().is_ok()
-        };
+        let taken =
+            |id: &str| ["", PARTIAL, PENDING].iter().any(|end| is_there(&dir.join(format!("{id}{end}"))));
         let mut id = base.clone();
         let mut n = 2u64;
         while taken(&id) {
@@ -54,6 +54,11 @@ impl ImageId {
     pub fn guest(&self) -> &str {
         self.0.split_once('@').map_or("", |(guest, _)| guest)
     }
+}
+
+/// Whether anything has this path.
+pub(crate) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn allowed(c: char) -> bool {
@@ -95,8 +100,8 @@ impl FromStr for ImageId {
         if !(suffix.is_empty() || suffix.starts_with('-') && suffix.len() > 1) || suffix.len() > MAX_SUFFIX {
             return bad("only a suffix such as -2 may follow the time");
         }
-        if id.ends_with(PARTIAL) {
-            return bad("names of unfinished images end with .partial");
+        if id.ends_with(PARTIAL) || id.ends_with(PENDING) {
+            return bad("names of unfinished images end with .partial or .pending");
         }
         Ok(ImageId(id.to_owned()))
     }
@@ -124,7 +129,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("web@20261121T202439Z.partial")).unwrap();
         let second = ImageId::unused(dir.path(), "web", when);
         assert_eq!(second.as_str(), "web@20261121T202439Z-2");
-        std::fs::create_dir(dir.path().join(second.as_str())).unwrap();
+        std::fs::create_dir(dir.path().join(format!("{second}.pending"))).unwrap();
         let third = ImageId::unused(dir.path(), "web", when);
         assert_eq!(third.as_str(), "web@20261121T202439Z-3");
         assert_eq!(third.guest(), "web");
@@ -153,6 +158,8 @@ mod tests {
             "a@20261121T202439Z/..",
             "a@20261121T202439Z.partial",
             "a@20261121T202439Z-2.partial",
+            "a@20261121T202439Z.pending",
+            "a@20261121T202439Z-2.pending",
             "a@20261121T202439Z-",
             "a@20261121T202439Zx",
             "a@2026112XT202439Z",

@@ -42,7 +42,12 @@ impl Image {
 
     /// The same, with another lock on its own directory.
     pub(crate) fn open_as(path: &Path, how: Lock) -> Result<Image> {
-        let mut image = Image { own: Layer::open(path, how)?, parents: Vec::new() };
+        Self::with_parents(Layer::open(path, how)?)
+    }
+
+    /// Opens what a layer builds on.
+    pub(crate) fn with_parents(own: Layer) -> Result<Image> {
+        let mut image = Image { own, parents: Vec::new() };
         while let Some(layer) = image.next_parent()? {
             if image.depth() >= MAX_CHAIN {
                 return Err(Error::ChainTooLong { image: image.own.name() });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{At, Error, Result};
 use crate::extents::Extents;
-use crate::id::PARTIAL;
+use crate::id::{PARTIAL, PENDING};
 use crate::manifest::{self, Manifest};
 
 /// How a directory is locked.
@@ -35,6 +35,14 @@ impl Layer {
         if path.as_os_str().as_encoded_bytes().ends_with(PARTIAL.as_bytes()) {
             return Err(Error::malformed(path, "it was never finished"));
         }
+        if path.as_os_str().as_encoded_bytes().ends_with(PENDING.as_bytes()) {
+            return Err(Error::Undecided { path: path.to_path_buf() });
+        }
+        Self::open_any(path, how)
+    }
+
+    /// The same for an image that is complete and undecided, too.
+    pub(crate) fn open_any(path: &Path, how: Lock) -> Result<Layer> {
         let meta = match fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::NotFound { path: path.to_path_buf() });

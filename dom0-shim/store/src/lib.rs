@@ -22,6 +22,10 @@
 //! An image exists under its own name only when every byte of it is on the disk. While it is
 //! written it is called `….partial`, and nothing here takes such a directory for an image.
 //!
+//! A commit may have two steps, so that images of several guests and hosts come together or not at
+//! all: [`ImageWriter::prepare`] leaves an image that is complete and called `….pending`, and
+//! [`Pending::commit`] gives it its name.
+//!
 //! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image holds
 //! its own and those of all that it builds on shared. They end with the process, and need a local
 //! file system.
@@ -60,6 +64,7 @@ mod layer;
 mod lz4;
 pub mod manifest;
 mod merge;
+mod pending;
 mod reader;
 pub mod state;
 pub mod table;
@@ -75,6 +80,7 @@ pub use id::ImageId;
 pub use image::{Image, MAX_CHAIN};
 pub use manifest::{Manifest, MemoryFigures, Meta, Parent, Stored, XenVersion};
 pub use merge::{Merged, merge};
+pub use pending::{Pending, discard_pending, pendings};
 pub use reader::SlotReader;
 pub use state::{State, StateKind};
 pub use table::PageState;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::{MERGED, clear, directory_of};
 use crate::error::{At, Damage, Error, Result};
 use crate::extents::Extents;
-use crate::id::{ImageId, PARTIAL};
+use crate::id::{ImageId, PARTIAL, PENDING, is_there};
 use crate::image::Image;
 use crate::layer::{Lock, lock};
 use crate::lz4::Coder;
@@ -28,7 +28,7 @@ mod base;
 mod commit;
 mod records;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use base::Base;
 pub use base::Rest;
@@ -74,8 +74,9 @@ impl ImageWriter {
         }
         let target = dir.join(id.as_str());
         let partial = dir.join(format!("{id}{PARTIAL}"));
-        if target.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path: target });
+        let pending = dir.join(format!("{id}{PENDING}"));
+        if let Some(path) = [&target, &pending].into_iter().find(|path| is_there(path)) {
+            return Err(Error::Exists { path: path.clone() });
         }
         Self::make(id, head, meta.extents, partial, target, false)
     }

@@ -12,8 +12,10 @@ use super::ImageWriter;
 use crate::PAGE_SIZE;
 use crate::directory::directory_of;
 use crate::error::{At, Error, Result};
+use crate::id::PENDING;
 use crate::image::Image;
 use crate::manifest::{self, FileEntry, Files, Manifest, hex};
+use crate::pending::Pending;
 use crate::state::{StateKind, parse_hvm_params};
 use crate::table::{PageState, row};
 
@@ -32,6 +34,9 @@ pub(crate) enum Step {
     DirSynced,
     Renamed,
     ParentSynced,
+    /// Of [`ImageWriter::prepare`] only, instead of the two before.
+    Set,
+    SetSynced,
     /// Of a commit that replaces an image only.
     OldRemoved,
 }
@@ -50,6 +55,44 @@ impl ImageWriter {
         report: serde_json::Value,
         observe: &mut dyn FnMut(Step),
     ) -> Result<Image> {
+        self.finish(report, observe)?;
+        self.publish(observe)?;
+        let target = self.target.clone();
+        // With the lock on its directory ends the one on its parent.
+        drop(self);
+        Image::open(&target)
+    }
+
+    /// The first of a commit's two steps: every octet of the image is on the disk, and nobody takes
+    /// it for an image before [`Pending::commit`]. It survives the end of the process:
+    /// [`Pending::open`] finds it again. Fails as [`Self::commit`] does.
+    pub fn prepare(self, report: serde_json::Value) -> Result<Pending> {
+        self.prepare_observed(report, &mut |_| {})
+    }
+
+    pub(crate) fn prepare_observed(
+        mut self,
+        report: serde_json::Value,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Pending> {
+        self.finish(report, observe)?;
+        let dir = directory_of(&self.target).to_path_buf();
+        let (from, to) = (&self.partial, dir.join(format!("{}{PENDING}", self.id)));
+        fs::rename(from, &to).at("renaming", &to)?;
+        observe(Step::Set);
+        if let Err(e) = sync_dir(&dir) {
+            let _ = fs::rename(&to, from);
+            return Err(e);
+        }
+        observe(Step::SetSynced);
+        self.committed = true;
+        let id = self.id.clone();
+        drop(self);
+        Pending::open(&dir, &id)
+    }
+
+    /// Puts everything on the disk, still under the unfinished image's name.
+    fn finish(&mut self, report: serde_json::Value, observe: &mut dyn FnMut(Step)) -> Result<()> {
         self.check_complete()?;
         self.drop_stale_data()?;
         let end = self.end_of_records();
@@ -81,12 +124,7 @@ impl ImageWriter {
         observe(Step::ManifestNamed);
         sync_dir(&self.partial)?;
         observe(Step::DirSynced);
-
-        self.publish(observe)?;
-        let target = self.target.clone();
-        // With the lock on its directory ends the one on its parent.
-        drop(self);
-        Image::open(&target)
+        Ok(())
     }
 
     /// Gives the image its name.
@@ -222,7 +260,10 @@ impl ImageWriter {
 }
 
 /// Writes a new file from pieces, and returns its length and SHA-256 when it is on the disk.
-fn write_hashed<T: AsRef<[u8]>>(path: &Path, pieces: &mut dyn Iterator<Item = T>) -> Result<FileEntry> {
+pub(crate) fn write_hashed<T: AsRef<[u8]>>(
+    path: &Path,
+    pieces: &mut dyn Iterator<Item = T>,
+) -> Result<FileEntry> {
     let file = File::create_new(path).at("creating", path)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
     let mut hash = Sha256::new();

@@ -6,7 +6,7 @@ use crate::state::{StateKind, hvm_params, tsc_info};
 use crate::{Extent, MemoryFigures, XenVersion, list, sweep};
 use std::time::SystemTime;
 
-fn ready(dir: &Path, parent: Option<&Path>) -> ImageWriter {
+pub(crate) fn ready(dir: &Path, parent: Option<&Path>) -> ImageWriter {
     let meta = Meta {
         guest: "g".into(),
         uuid: "e5d4d218-9b32-4a04-971e-bb65229d0f12".into(),
@@ -39,7 +39,7 @@ fn ready(dir: &Path, parent: Option<&Path>) -> ImageWriter {
     w
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
         let to = to.join(entry.file_name());
@@ -76,7 +76,7 @@ fn a_kill_at_any_step_of_a_commit_leaves_a_whole_image_or_none() {
 }
 
 /// The first octet of each page.
-fn octets(path: &Path) -> Vec<u8> {
+pub(crate) fn octets(path: &Path) -> Vec<u8> {
     let image = Image::open(path).unwrap();
     image.verify(&mut |_, _| {}).unwrap();
     let slots = image.slots().unwrap();
