@@ -5,7 +5,8 @@
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR, REPO.
 
 LAB_MODULES='xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback
-    bridge tun loop ext4 ahci sd_mod e1000e xen-blkfront xen-netfront openvswitch vxlan'
+    bridge tun loop ext4 xfs dm-thin-pool dm-snapshot ahci sd_mod e1000e xen-blkfront xen-netfront openvswitch
+    vxlan'
 LAB_TOOLS_DOM0='xl libxl-save-helper xenstored xen-init-dom0 xenconsoled xenconsole xen-hvmctx
     xentop xenpm xenctx xen-hptool xen-diag xenstore-control lsevtchn readnotes
     xenperf xentrace xenwatchdogd test-resource'
@@ -110,7 +111,7 @@ stage_dom0() {
     for tool in mkguest onhost serve-host; do
         install -m 755 "$LAB_DIR/dom0/$tool" "$stage/usr/bin/$tool"
     done
-    install -m 755 "$LAB_DIR/dom0/vif-bridge" "$stage/etc/xen/scripts/vif-bridge"
+    install -m 755 "$LAB_DIR"/dom0/{vif-bridge,block} "$stage/etc/xen/scripts/"
     touch "$stage/etc/xen/xl.conf"
     echo 'root:x:0:0:root:/:/bin/sh' >"$stage/etc/passwd"
     echo 'root:x:0:' >"$stage/etc/group"
@@ -132,7 +133,7 @@ stage_python() {
 # Makes $LAB_CACHE/$1/boot/{xen,vmlinux,base.cpio} when their sources have changed.
 build_base() {
     local xen=$1 dir=$LAB_CACHE/$1 key
-    key=$(cat "$LAB_DIR"/host/{packages,image}.sh "$LAB_DIR"/dom0/{init,mkguest,onhost,serve-host,vif-bridge} |
+    key=$(cat "$LAB_DIR"/host/{packages,image}.sh "$LAB_DIR"/dom0/{init,mkguest,onhost,serve-host,vif-bridge,block} |
         sha256sum | cut -c 1-16)
     (
         flock 9

@@ -1,7 +1,7 @@
 # What is installed in Dom0 beside Debian's tools: the project's binaries, the lab's guest,
 # the script and the added files. Made anew for each run: it is small.
 #
-# Sourced by `lab`. Wants: REPO, net, load, build, bare, script, add.
+# Sourced by `lab`. Wants: REPO, net, disks, load, build, bare, script, add.
 
 TARGET_DIR=${CARGO_TARGET_DIR:-$REPO/target}
 HOST_TRIPLE=x86_64-unknown-linux-gnu
@@ -73,6 +73,7 @@ stage_overlay() {
         install -D -m 755 "$LAB_DIR/dom0/vif-ovs" "$stage/etc/xen/scripts/vif-ovs"
         stage_net_initrd "$stage" "$built/guest" "$release"
     fi
+    [ "$disks" = no ] || stage_disks_initrd "$stage" "$release"
     [ "$load" = no ] || stage_load_initrd "$stage" "$built/guest"
     if [ "$bare" = no ]; then
         install_if_there "$TARGET_DIR/kernel/hostile" "$stage/lab/guest/hostile"

@@ -14,6 +14,8 @@
 //! | `fill_rate` | pages of the fill that are checked a second | 2000 |
 //! | `edit_mib` | memory with text of which a few words change at a time, in MiB | 0 |
 //! | `edit_rate` | pages of it that are changed a second | 1000 |
+//! | `journal` | disk, as in `xvda`, with ext4 on it, to which each link of the chain goes (see `journal.rs`) | none |
+//! | `disk_load` | blocks of another file there that are overwritten a second | 0 |
 //! | `load` | program that is run over and over, of the guest with programs (see `load.rs`) | none |
 //! | `stats` | seconds between `stats` lines; 0: none | 5 |
 //! | `stall_ms` | print `stall MS` when the guest stood still longer than this; 0: never | 0 |
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) fill_rate: u64,
     pub(crate) edit_mib: u64,
     pub(crate) edit_rate: u64,
+    pub(crate) journal: Option<String>,
+    pub(crate) disk_load: u64,
     pub(crate) load: Option<String>,
     pub(crate) stats: Option<Duration>,
     pub(crate) stall: Option<Duration>,
@@ -87,6 +91,8 @@ impl Settings {
             fill_rate: number("fill_rate", 2000).max(1),
             edit_mib: number("edit_mib", 0),
             edit_rate: number("edit_rate", 1000),
+            journal: get("journal"),
+            disk_load: number("disk_load", 0).min(1000),
             load: get("load"),
             stats: seconds("stats", 5),
             stall: milliseconds("stall_ms"),

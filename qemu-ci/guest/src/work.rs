@@ -1,10 +1,11 @@
 //! Process 1 of the lab's guest: threads that do what the settings say, for ever.
 //!
 //! Lines on the console: `guest ready`, `chain N HEX`, `stats rewritten=N dirtied=N checked=N corrupt=N
-//! sweeps=N`, `CORRUPT page=...`, `stall MS`. It must never exit by itself: the kernel would
+//! sweeps=N`, `CORRUPT page=...`, `stall MS`, and those of [`crate::journal`]. It must never exit by itself: the kernel would
 //! panic (which `crash_after` uses).
 
 use crate::chain::Link;
+use crate::journal::Journal;
 use crate::memory::{PAGES_PER_MIB, Region};
 use crate::settings::Settings;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,7 +56,17 @@ pub(crate) fn run(settings: &Settings) -> ! {
 fn advance_chain(settings: &Settings) {
     let pause = 1_000_000_u64.checked_div(settings.rate).map(Duration::from_micros);
     let mut link = Link::first(&settings.seed);
+    let mut journal = settings.journal.as_deref().and_then(|device| {
+        Journal::create(device, &settings.seed, settings.disk_load)
+            .inspect_err(|e| println!("CORRUPT journal on {device}: {e}"))
+            .ok()
+    });
     loop {
+        if let Some(journal) = &mut journal
+            && let Err(e) = journal.put(&link)
+        {
+            println!("CORRUPT journal at {}: {e}", link.number);
+        }
         println!("{link}");
         link = link.next();
         if let Some(pause) = pause {
