@@ -7,7 +7,7 @@ use xen_sys::netif::{self, ExtraInfo, RxResponse};
 
 use super::frame::{Body, Frame, MAX_RANGES};
 use super::gather::Checksum;
-use super::hub::{HOLD_MS, Hub, Lost, Outcome, all_made, dom_of, sender_of};
+use super::hub::{HOLD_MS, Hub, Lost, Outcome, Pause, all_made, dom_of, sender_of};
 use super::port::{Broken, Port};
 
 /// A frame whose copies are in the batch at hand.
@@ -66,7 +66,8 @@ impl Hub {
         let Hub { members, frames, relay, pending, .. } = self;
         let mut batch = relay.batch();
         for index in 0..members.len() {
-            while !full {
+            let paused = members.get(index).is_none_or(|member| member.pause != Pause::No);
+            while !full && !paused {
                 let Some(&place) = members.get(index).and_then(|m| m.queue.front()) else { break };
                 let Some(frame) = frames.get(place) else { break };
                 let from = match &frame.body {

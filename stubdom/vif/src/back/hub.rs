@@ -74,6 +74,9 @@ pub(super) struct Member {
     /// Frames of its own that are on their way.
     frames: u32,
     pub(super) broken: Option<Broken>,
+    pub(super) pause: Pause,
+    /// Nothing is taken from the guest: what it sends waits in its ring.
+    frozen: bool,
     /// Notifications that came.
     notifications: u64,
 }
@@ -81,6 +84,18 @@ pub(super) struct Member {
 /// Where a head is copied to. Never on two pages, which would take two copies.
 #[repr(align(256))]
 struct Head([u8; HEAD]);
+
+/// What is not done at a port for the time being.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// Everything is done.
+    #[default]
+    No,
+    /// Nothing is delivered: what comes for the guest waits.
+    Deliveries,
+    /// Nothing is taken either, and no ring is touched: the guest stands still.
+    All,
+}
 
 /// All ports and frames.
 pub struct Hub {
@@ -123,6 +138,7 @@ impl Hub {
             member.broken = None;
             member.bad_grants = 0;
             member.frames = 0;
+            member.pause = Pause::No;
         }
     }
 
@@ -171,7 +187,8 @@ impl Hub {
         let Self { members, frames, .. } = self;
         let share = TURN / members.iter().filter(|m| m.port.is_some()).count().clamp(1, TURN);
         for (index, member) in (0u16..).zip(members.iter_mut()) {
-            let Some(port) = member.port.as_mut().filter(|_| member.broken.is_none()) else { continue };
+            let open = member.broken.is_none() && !member.frozen && member.pause != Pause::All;
+            let Some(port) = member.port.as_mut().filter(|_| open) else { continue };
             for _ in 0..share {
                 // When places are few, nobody takes more than a share of them.
                 let few = few(frames);
@@ -307,11 +324,12 @@ impl Hub {
         }
         // What is ours is under no guest's share.
         let own = matches!(frame.body, Body::Own { .. });
-        if own && member.wanted.is_some() && few(&self.frames) && member.queue.len() >= OWN_SHARE {
+        let waits = member.wanted.is_some() || member.pause != Pause::No;
+        if own && waits && few(&self.frames) && member.queue.len() >= OWN_SHARE {
             return Err(Lost::QueueFull);
         }
         // Only who waits is held up: a queue that moves may be as long as it takes.
-        if member.wanted.is_some() && held {
+        if waits && held {
             return Err(Lost::QueueFull);
         }
         member.queue.push_back(place).map_err(|_| Lost::QueueFull)?;
@@ -351,14 +369,44 @@ impl Hub {
 
     /// Makes all answers visible and notifies whom it concerns.
     pub fn flush(&mut self) {
-        for port in self.members.iter_mut().filter_map(|m| m.port.as_mut()) {
+        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
+        {
             port.flush();
         }
     }
 
+    /// Pauses a port, or lets it go on. While a guest is suspended for a snapshot nothing of what
+    /// comes may change its memory. (Answers to what it has sent may still come into its ring, but
+    /// are not made visible; a guest that is restored makes a new ring.)
+    pub fn pause(&mut self, index: u16, pause: Pause) {
+        if let Some(member) = self.members.get_mut(usize::from(index)) {
+            member.pause = pause;
+        }
+    }
+
+    /// Takes no frames from a guest (true), or takes them again.
+    pub fn freeze(&mut self, index: u16, on: bool) {
+        if let Some(member) = self.members.get_mut(usize::from(index)) {
+            member.frozen = on;
+        }
+    }
+
+    /// The frames that wait for a port, in their order.
+    pub fn backlog(&self, index: u16) -> impl Iterator<Item = u16> + '_ {
+        self.members.get(usize::from(index)).into_iter().flat_map(|member| member.queue.iter().copied())
+    }
+
+    /// Whether a port's guest has sent something that was not taken yet.
+    pub fn has_sent(&self, index: u16) -> bool {
+        let member = self.members.get(usize::from(index));
+        let port = member.filter(|member| member.broken.is_none()).and_then(|member| member.port.as_ref());
+        port.is_some_and(|port| port.rings.has_sent())
+    }
+
     /// Notifies guests of what they sent, those who wait for that: before a rest.
     pub fn settle(&mut self) {
-        for port in self.members.iter_mut().filter_map(|m| m.port.as_mut()) {
+        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
+        {
             port.settle();
         }
     }
@@ -367,7 +415,8 @@ impl Hub {
     pub fn ask_for_events(&mut self) -> bool {
         let mut busy = false;
         for member in &mut self.members {
-            let Some(port) = member.port.as_mut().filter(|_| member.broken.is_none()) else { continue };
+            let open = member.broken.is_none() && !member.frozen && member.pause != Pause::All;
+            let Some(port) = member.port.as_mut().filter(|_| open) else { continue };
             match port.rings.ask_for_events(member.wanted) {
                 Ok(some) => busy |= some,
                 Err(broken) => member.broken = Some(broken),

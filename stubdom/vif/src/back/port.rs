@@ -108,6 +108,11 @@ impl<P: RingPage> Rings<P> {
         Ok(Some(frame))
     }
 
+    /// Whether the guest has sent something that was not taken yet.
+    pub fn has_sent(&self) -> bool {
+        self.tx.pending().is_ok_and(|pending| pending > 0)
+    }
+
     /// Answers a frame's requests: its pages are the guest's again. Once for each frame.
     pub fn complete(&mut self, frame: &TxFrame, status: i16) {
         for fragment in &frame.fragments {
