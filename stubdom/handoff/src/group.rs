@@ -35,7 +35,7 @@ use crate::wire::WireError;
 pub const MAX_GROUP_JOBS: usize = 48;
 
 /// The longest part, in octets: what one host says of its members, in the shims' own JSON.
-pub const MAX_PART: usize = 16 * 1024;
+pub const MAX_PART: usize = 32 * 1024;
 
 /// The longest manifest of a group, in octets.
 pub const MAX_GROUP_MANIFEST: usize = 1 << 20;

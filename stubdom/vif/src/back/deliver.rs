@@ -7,7 +7,8 @@ use xen_sys::netif::{self, ExtraInfo, RxResponse};
 
 use super::frame::{Body, Frame, MAX_RANGES};
 use super::gather::Checksum;
-use super::hub::{HOLD_MS, Hub, Lost, Outcome, Pause, all_made, dom_of, sender_of};
+use super::hub::{HOLD_MS, Hub, Lost, Outcome, all_made, dom_of, sender_of};
+use super::pause::Pause;
 use super::port::{Broken, Port};
 
 /// A frame whose copies are in the batch at hand.

@@ -18,6 +18,7 @@ use xen_sys::netif;
 use super::deliver::Pending;
 use super::frame::{Body, Frame, Frames, HEAD};
 use super::gather::Checksum;
+use super::pause::Pause;
 use super::port::{Broken, Port};
 
 /// Frames that wait for one guest, at most.
@@ -76,7 +77,7 @@ pub(super) struct Member {
     pub(super) broken: Option<Broken>,
     pub(super) pause: Pause,
     /// Nothing is taken from the guest: what it sends waits in its ring.
-    frozen: bool,
+    pub(super) frozen: bool,
     /// Notifications that came.
     notifications: u64,
 }
@@ -84,18 +85,6 @@ pub(super) struct Member {
 /// Where a head is copied to. Never on two pages, which would take two copies.
 #[repr(align(256))]
 struct Head([u8; HEAD]);
-
-/// What is not done at a port for the time being.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pause {
-    /// Everything is done.
-    #[default]
-    No,
-    /// Nothing is delivered: what comes for the guest waits.
-    Deliveries,
-    /// Nothing is taken either, and no ring is touched: the guest stands still.
-    All,
-}
 
 /// All ports and frames.
 pub struct Hub {
@@ -373,34 +362,6 @@ impl Hub {
         {
             port.flush();
         }
-    }
-
-    /// Pauses a port, or lets it go on. While a guest is suspended for a snapshot nothing of what
-    /// comes may change its memory. (Answers to what it has sent may still come into its ring, but
-    /// are not made visible; a guest that is restored makes a new ring.)
-    pub fn pause(&mut self, index: u16, pause: Pause) {
-        if let Some(member) = self.members.get_mut(usize::from(index)) {
-            member.pause = pause;
-        }
-    }
-
-    /// Takes no frames from a guest (true), or takes them again.
-    pub fn freeze(&mut self, index: u16, on: bool) {
-        if let Some(member) = self.members.get_mut(usize::from(index)) {
-            member.frozen = on;
-        }
-    }
-
-    /// The frames that wait for a port, in their order.
-    pub fn backlog(&self, index: u16) -> impl Iterator<Item = u16> + '_ {
-        self.members.get(usize::from(index)).into_iter().flat_map(|member| member.queue.iter().copied())
-    }
-
-    /// Whether a port's guest has sent something that was not taken yet.
-    pub fn has_sent(&self, index: u16) -> bool {
-        let member = self.members.get(usize::from(index));
-        let port = member.filter(|member| member.broken.is_none()).and_then(|member| member.port.as_ref());
-        port.is_some_and(|port| port.rings.has_sent())
     }
 
     /// Notifies guests of what they sent, those who wait for that: before a rest.

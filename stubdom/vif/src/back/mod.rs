@@ -14,6 +14,7 @@ pub mod frame;
 pub mod gather;
 pub mod hub;
 pub mod node;
+pub mod pause;
 pub mod port;
 mod read;
 pub mod xenbus;
