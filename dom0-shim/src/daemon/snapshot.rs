@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use handoff::{BITMAP_CHUNK, Failure, Job, Outcome, ToStub, Verb, VerbError, VerbErrorKind, WINDOW_SLOTS};
 use serde_json::{Value, json};
-use store::ImageWriter;
+use store::{Image, ImageWriter, Manifest, Pending};
 
 use super::fault;
 use super::figures::{Seen, figures, ms};
@@ -54,12 +54,21 @@ pub(super) struct Snapshot<'a> {
     pub(super) networks: Value,
     /// When the request came.
     pub(super) began: Instant,
+    /// The group that it is of, for the image. Such an image stays pending: the group decides.
+    pub(super) group: Option<Value>,
 }
 
 impl Snapshot<'_> {
-    /// Takes the snapshot. `tell` passes events on to the client.
-    pub(super) fn run(mut self, link: &Link, tell: &mut dyn FnMut(Event)) -> Result<Value> {
+    /// Takes the snapshot. `tell` passes events on to the client; `enlisted` gets the job's number
+    /// before the stub does.
+    pub(super) fn run(
+        mut self,
+        link: &Link,
+        tell: &mut dyn FnMut(Event),
+        enlisted: &mut dyn FnMut(Job),
+    ) -> Result<Value> {
         let job = link.enlist(self.mailbox.clone());
+        enlisted(job);
         let connection = Arc::clone(&self.connection);
         let start =
             ToStub::Start { job, guest: self.guest.domid(), pages: self.guest.pages(), plan: self.plan };
@@ -291,7 +300,14 @@ impl Snapshot<'_> {
             figures.insert("read".into(), json!(if why.is_some() { "all" } else { "changed" }));
             figures.insert("read_why".into(), json!(why));
         }
-        let image = writer.commit(Value::Object(figures.clone()))?;
+        if let Some(group) = &self.group {
+            figures.insert("group".into(), group.clone());
+        }
+        let report = Value::Object(figures.clone());
+        let image = match self.group {
+            None => Made::Image(writer.commit(report)?),
+            Some(_) => Made::Pending(writer.prepare(report)?),
+        };
         if self.plan.keep_log {
             let manifest = image.manifest();
             let kept = self.guest.keep_log(&manifest.id, manifest.contents()).unwrap_or_else(|e| {
@@ -305,6 +321,7 @@ impl Snapshot<'_> {
         figures.insert("image".into(), json!(image.manifest().id));
         figures.insert("path".into(), json!(image.path()));
         figures.insert("guest".into(), json!(self.guest.name()));
+        figures.insert("contents".into(), json!(image.manifest().contents()));
         Ok(Value::Object(figures))
     }
 }
@@ -316,6 +333,28 @@ fn slots_of(bulk: &[u8], count: u16) -> Result<Vec<u32>> {
         return Err(Error::new("the stub domain sent a malformed list of pages"));
     }
     Ok(slots.iter().map(|b| u32::from_le_bytes(*b)).collect())
+}
+
+/// An image, or one that is to be decided upon.
+enum Made {
+    Image(Image),
+    Pending(Pending),
+}
+
+impl Made {
+    fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Image(image) => image.manifest(),
+            Self::Pending(pending) => pending.manifest(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Image(image) => image.path(),
+            Self::Pending(pending) => pending.image().path(),
+        }
+    }
 }
 
 /// How a snapshot without an image ended.

@@ -49,6 +49,19 @@ impl Server {
         tell: &mut dyn FnMut(Event),
         begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
     ) -> Result<Value> {
+        self.snapshot_as(guest, options, None, tell, begun)
+    }
+
+    /// The same as a member of a group: the guest waits at the barrier until the group's cut, and
+    /// the image stays pending.
+    pub(in crate::daemon) fn snapshot_as<'a>(
+        &self,
+        guest: &str,
+        options: &'a SnapshotOptions,
+        tie: Option<Tie<'a>>,
+        tell: &mut dyn FnMut(Event),
+        begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
+    ) -> Result<Value> {
         let began = Instant::now();
         options.check()?;
         let who = lock(&self.allowed).find(guest)?.clone();
@@ -56,7 +69,7 @@ impl Server {
         let connection = self.link.connection()?;
         let info = self.xen.check_attached(&who)?;
         let claim = self.desk.snapshot(domid, &who.name)?;
-        let order = Order { who, info, connection, options, began };
+        let order = Order { who, info, connection, options, began, tie };
         let result = self.take(&claim, order, tell, begun);
         // Whatever the snapshot could not undo itself.
         self.mender.take_over(domid, claim);
@@ -70,7 +83,7 @@ impl Server {
         tell: &mut dyn FnMut(Event),
         begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
     ) -> Result<Value> {
-        let Order { who, info, connection, options, began } = order;
+        let Order { who, info, connection, options, began, tie } = order;
         let listed = xl::find(&who.domid.to_string())?;
         // A device may have been attached since.
         check_kind(&listed)?;
@@ -128,13 +141,30 @@ impl Server {
         begun(&mailbox)?;
         let cost = self.costs.of(&guest.uuid());
         let known = Known { capacity: guest.capacity(), cost, base: plan_base };
-        let plan = plan(options, known);
+        let plan = handoff::Plan { barrier: tie.as_ref().is_some_and(|t| t.barrier), ..plan(options, known) };
         let (policy, costs) = (options.policy, &self.costs);
-        let snapshot =
-            Snapshot { guest, connection, mailbox, mail, policy, plan, read_all, costs, networks, began };
-        let result = snapshot.run(&self.link, tell);
+        let (group, enlisted) = tie.map(|t| (t.group, t.enlisted)).unzip();
+        let is_member = group.is_some();
+        let snapshot = Snapshot {
+            guest,
+            connection,
+            mailbox,
+            mail,
+            policy,
+            plan,
+            read_all,
+            costs,
+            networks,
+            began,
+            group,
+        };
+        let result = match enlisted {
+            Some(enlisted) => snapshot.run(&self.link, tell, enlisted),
+            None => snapshot.run(&self.link, tell, &mut |_| {}),
+        };
         if result.is_ok() {
-            tracing::info!(image, "snapshot committed");
+            let what = if is_member { "snapshot complete, its group decides" } else { "snapshot committed" };
+            tracing::info!(image, "{what}");
         }
         result
     }
@@ -147,6 +177,17 @@ struct Order<'a> {
     connection: Arc<Connection>,
     options: &'a SnapshotOptions,
     began: Instant,
+    tie: Option<Tie<'a>>,
+}
+
+/// What ties a snapshot to a group.
+pub(in crate::daemon) struct Tie<'a> {
+    /// For the image's manifest.
+    pub(in crate::daemon) group: Value,
+    /// Whether the guest is not to be suspended before the group's cut.
+    pub(in crate::daemon) barrier: bool,
+    /// Gets the job's number before the stub does.
+    pub(in crate::daemon) enlisted: &'a mut dyn FnMut(handoff::Job),
 }
 
 /// A uuid as people write it.
