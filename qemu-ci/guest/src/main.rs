@@ -16,6 +16,7 @@ mod gap;
 mod journal;
 mod load;
 mod memory;
+mod ring;
 mod serve;
 mod settings;
 mod store;
@@ -37,7 +38,10 @@ in a guest:
   guest serve                             runs the commands that Dom0 sends, for ever
   guest store-read PATH                   a node of xenstore
   guest udp-send ADDRESS:PORT SIZE SECONDS [BURST]   datagrams as fast as they go
-  guest udp-receive PORT SIZE SECONDS                counts them, from the first on";
+  guest udp-receive PORT SIZE SECONDS                counts them, from the first on
+  guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start]   passes tokens round a ring, for ever
+  guest count-out ADDRESS:PORT MILLISECONDS          numbered datagrams, for ever
+  guest count-in PORT                                takes them, none lost, doubled or out of order";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +62,10 @@ fn main() -> ExitCode {
         ["store-read", path] => serve::read(path),
         ["udp-send", to, size, seconds] => udp::send(to, size, seconds, "1"),
         ["udp-send", to, size, seconds, burst] => udp::send(to, size, seconds, burst),
+        ["ring", port, next, guests, tokens] => ring::run(port, next, guests, tokens, false),
+        ["ring", port, next, guests, tokens, "start"] => ring::run(port, next, guests, tokens, true),
+        ["count-out", to, millis] => ring::count_out(to, millis),
+        ["count-in", port] => ring::count_in(port),
         ["udp-receive", port, size, seconds] => udp::receive(port, size, seconds),
         _ => {
             eprintln!("{USAGE}");
