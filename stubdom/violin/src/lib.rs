@@ -12,6 +12,7 @@
 //! | [`frame`] | the Ethernet header, checked |
 //! | [`table`] | MAC address to place, learned from source addresses |
 //! | [`switch`] | where a frame goes; counts what does not go anywhere |
+//! | [`cut`] | what a consistent cut makes of a frame, for group snapshots |
 //! | [`segment`] | large and blank frames, for receivers that can not take them |
 //! | [`wire`] | what a datagram between switches looks like |
 //! | [`session`] | who a peer is, and sealing of what is said to it |
@@ -25,6 +26,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cut;
 pub mod frame;
 pub mod id;
 pub mod member;

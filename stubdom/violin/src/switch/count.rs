@@ -40,6 +40,13 @@ pub enum DropReason {
     Unsupported,
     /// There is no session with the peer yet, or the uplink is down (told by the driver).
     NoSession,
+    /// From after a cut, to a guest before it, and the snapshot is one that drops such frames (told by
+    /// the driver, as [`Cut`](crate::cut::Cut) judges).
+    AfterCut,
+    /// From after a cut, to a guest before it, and there was no room to hold it (told by the driver).
+    HeldFull,
+    /// From after a cut, and held until it was too old (told by the driver).
+    HeldTooLong,
     /// Not a drop: the source was not learned, for want of room for its port, peer or network. Frames
     /// to it are flooded.
     TableFull,
@@ -49,7 +56,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of [`Drops::iter`].
-    pub const ALL: [DropReason; 19] = {
+    pub const ALL: [DropReason; 22] = {
         use DropReason::*;
         [
             Runt,
@@ -69,6 +76,9 @@ impl DropReason {
             BadGrant,
             Unsupported,
             NoSession,
+            AfterCut,
+            HeldFull,
+            HeldTooLong,
             TableFull,
             Flapping,
         ]
@@ -94,6 +104,9 @@ impl DropReason {
             Self::BadGrant => "bad-grant",
             Self::Unsupported => "unsupported",
             Self::NoSession => "no-session",
+            Self::AfterCut => "after-cut",
+            Self::HeldFull => "held-full",
+            Self::HeldTooLong => "held-too-long",
             Self::TableFull => "table-full",
             Self::Flapping => "flapping",
         }
