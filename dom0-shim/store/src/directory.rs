@@ -1,13 +1,14 @@
 //! A directory of images: listing them, removing them, sweeping up what was left unfinished.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::error::{At, Error, Result};
+use crate::group::{self, GroupError};
 use crate::id::{ImageId, PARTIAL, PENDING};
 use crate::image::{Image, MAX_CHAIN, disk_octets, fit};
-use crate::layer::{Layer, Lock, lock, read_bounded};
+use crate::layer::{Layer, Lock, lock, name_of, read_bounded};
 use crate::manifest::{MAX_FILE, Manifest};
 use crate::writer::sync_dir;
 
@@ -100,25 +101,42 @@ fn children_named(dir: &Path, name: &str, end: &str) -> Result<Vec<ImageId>> {
 ///
 /// It loses its name at once, so a crash leaves a whole image or none. Fails with
 /// [`Error::InUse`] while someone has it open, [`Error::HasChildren`] while others build on it,
-/// [`Error::NotFound`], or [`Error::BadId`] when the directory doesn't have an image's name.
+/// [`GroupError::InGroup`] while it is of a group, [`Error::NotFound`], or [`Error::BadId`] when the
+/// directory doesn't have an image's name.
 pub fn remove(path: &Path) -> Result<()> {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let name = name_of(path);
     name.parse::<ImageId>()?;
     if path.symlink_metadata().is_err() {
         return Err(Error::NotFound { path: path.to_path_buf() });
     }
+    if let Some(group) = group::of_image(directory_of(path), &name)? {
+        let path = path.to_path_buf();
+        return Err(GroupError::InGroup { path, group: group.to_string() }.into());
+    }
+    remove_member(path)
+}
+
+/// The same for an image whose group goes, too.
+pub(crate) fn remove_member(path: &Path) -> Result<()> {
+    let _lock = check_unused(path)?;
+    destroy(path, &path.with_file_name(format!("{}{REMOVED}{PARTIAL}", name_of(path))))
+}
+
+/// Makes sure that nobody uses an image and nothing builds on it, for as long as the lock is held.
+pub(crate) fn check_unused(path: &Path) -> Result<File> {
+    let name = name_of(path);
     // Whoever is making a child holds this lock too, so no child appears after this.
-    let _lock = lock(path, Lock::Exclusive)?;
+    let lock = lock(path, Lock::Exclusive)?;
     let dir = directory_of(path);
-    let children = children(dir, name)?;
+    let children = children(dir, &name)?;
     if !children.is_empty() {
         let children = children.iter().map(ImageId::to_string).collect();
         return Err(Error::HasChildren { path: path.to_path_buf(), children });
     }
-    if let Some(child) = children_named(dir, name, PENDING)?.first() {
+    if let Some(child) = children_named(dir, &name, PENDING)?.first() {
         return Err(Error::HasUndecidedChild { path: path.to_path_buf(), child: child.to_string() });
     }
-    destroy(path, &path.with_file_name(format!("{name}{REMOVED}{PARTIAL}")))
+    Ok(lock)
 }
 
 /// Removes a directory that the caller has locked. It loses its name first, so a crash leaves the

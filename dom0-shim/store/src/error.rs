@@ -190,6 +190,9 @@ pub enum Error {
         /// Name of the one that builds on it.
         child: String,
     },
+    /// Something about a group of images.
+    #[error(transparent)]
+    Group(#[from] crate::group::GroupError),
     /// A record outside of the room that was last made for records.
     #[error("there is no room for a record of {length} octets at {offset} of the image's memory")]
     NoRoom {

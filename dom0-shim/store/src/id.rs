@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
+use crate::group::GROUPS;
 use crate::time::utc_compact;
 
 /// What the name of a directory ends with while an image is being written or removed.
@@ -34,8 +35,7 @@ impl ImageId {
             name.truncate(MAX_GUEST);
         }
         let base = format!("{name}@{}", utc_compact(when));
-        let taken =
-            |id: &str| ["", PARTIAL, PENDING].iter().any(|end| is_there(&dir.join(format!("{id}{end}"))));
+        let taken = |id: &str| is_taken(dir, id) || is_taken(&dir.join(GROUPS), id);
         let mut id = base.clone();
         let mut n = 2u64;
         while taken(&id) {
@@ -54,6 +54,11 @@ impl ImageId {
     pub fn guest(&self) -> &str {
         self.0.split_once('@').map_or("", |(guest, _)| guest)
     }
+}
+
+/// Whether a directory has something of this name, or of one that turns into it.
+pub(crate) fn is_taken(dir: &Path, name: &str) -> bool {
+    ["", PARTIAL, PENDING].iter().any(|end| is_there(&dir.join(format!("{name}{end}"))))
 }
 
 /// Whether anything has this path.

@@ -26,6 +26,8 @@
 //! all: [`ImageWriter::prepare`] leaves an image that is complete and called `….pending`, and
 //! [`Pending::commit`] gives it its name.
 //!
+//! A group snapshot has a folder of its own in `groups/`: see [`group`].
+//!
 //! Locks (`flock`) tell what is in use: a writer holds its directory exclusively, an open image holds
 //! its own and those of all that it builds on shared. They end with the process, and need a local
 //! file system.
@@ -58,6 +60,7 @@
 mod directory;
 mod error;
 mod extents;
+pub mod group;
 mod id;
 mod image;
 mod layer;
@@ -66,6 +69,7 @@ pub mod manifest;
 mod merge;
 mod pending;
 mod reader;
+mod sealed;
 pub mod state;
 pub mod table;
 mod time;
@@ -76,6 +80,7 @@ pub mod xl;
 pub use directory::{Listed, children, list, remove, sweep};
 pub use error::{Damage, Error, Result};
 pub use extents::{Extent, Extents, MAX_PAGES};
+pub use group::{GroupId, GroupName};
 pub use id::ImageId;
 pub use image::{Image, MAX_CHAIN};
 pub use manifest::{Manifest, MemoryFigures, Meta, Parent, Stored, XenVersion};

@@ -1,17 +1,16 @@
 //! The manifest: what an image is, in JSON that a person can read.
 //!
-//! Its last field is the SHA-256 of every octet before it, in a fixed form, so that a single
-//! flipped bit anywhere in the file is found, and the file remains plain JSON.
+//! Its last field is the SHA-256 of every octet before it, so that a single flipped bit anywhere in
+//! the file is found.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::extents::{Extent, Extents};
 use crate::id::ImageId;
 use crate::time::utc_text;
-use crate::{PAGE_SIZE, table};
+use crate::{PAGE_SIZE, sealed, table};
 
 /// Format of the images that this version writes. It reads all from 1 on.
 pub const FORMAT: u64 = 2;
@@ -19,11 +18,6 @@ pub const FORMAT: u64 = 2;
 /// Longest manifest: 64 MiB, which is a million extents. One of a guest without ballooning has
 /// about 1 KiB.
 pub(crate) const MAX_FILE: u64 = 64 << 20;
-
-/// What comes before the checksum's hexadecimal digits, and what after them.
-const TAIL_HEAD: &str = ",\n  \"checksum\": \"sha256:";
-const TAIL_END: &str = "\"\n}\n";
-const HEX: usize = 64;
 
 /// A version of Xen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,30 +185,14 @@ impl Manifest {
 
     /// The file's contents, checksum included.
     pub(crate) fn encode(&self) -> std::result::Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        // The pretty form of an object ends so; the checksum goes in between.
-        text.truncate(text.strip_suffix("\n}").map_or(text.len(), str::len));
-        let sum = hex(&Sha256::digest(text.as_bytes()));
-        text.push_str(TAIL_HEAD);
-        text.push_str(&sum);
-        text.push_str(TAIL_END);
-        Ok(text.into_bytes())
+        sealed::seal(self)
     }
 
     /// Reads and checks a file's contents. `path` is the image's, for messages. What the
     /// manifest says of the other files is not compared with them here.
     pub(crate) fn decode(path: &Path, file: &[u8]) -> Result<Manifest> {
         let bad = |why: String| Error::malformed(path, format!("manifest.json {why}"));
-        let tail = TAIL_HEAD.len() + HEX + TAIL_END.len();
-        let (body, tail) = file
-            .len()
-            .checked_sub(tail)
-            .and_then(|at| file.split_at_checked(at))
-            .ok_or_else(|| bad("is truncated".into()))?;
-        let sum = hex(&Sha256::digest(body));
-        if tail != [TAIL_HEAD, &sum, TAIL_END].concat().as_bytes() {
-            return Err(bad("does not match the checksum at its end".into()));
-        }
+        sealed::check(file).map_err(|why| bad(why.into()))?;
         // The format comes first: other fields may mean other things in another one.
         #[derive(Deserialize)]
         struct Format {
@@ -297,9 +275,4 @@ pub(crate) fn check_uuid(uuid: &str) -> std::result::Result<(), String> {
         let shown: String = uuid.chars().take(60).collect();
         Err(format!("`{shown}` is not a UUID"))
     }
-}
-
-/// Octets as lower-case hexadecimal digits.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|b| format!("{b:02x}")).collect()
 }

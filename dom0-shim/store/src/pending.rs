@@ -11,8 +11,8 @@ use crate::directory::{REMOVED, destroy, directory_of, names};
 use crate::error::{At, Error, Result};
 use crate::id::{ImageId, PARTIAL, PENDING, is_there};
 use crate::image::Image;
-use crate::layer::{Layer, Lock, lock};
-use crate::manifest::Manifest;
+use crate::layer::{Layer, Lock, lock, read_bounded};
+use crate::manifest::{MAX_FILE, Manifest};
 use crate::writer::sync_dir;
 
 /// A complete and undecided image, locked for as long as this value lives. Dropping it decides
@@ -99,6 +99,22 @@ pub fn pendings(dir: &Path) -> Result<Vec<ImageId>> {
         names(dir)?.iter().filter_map(|name| name.strip_suffix(PENDING)?.parse().ok()).collect();
     found.sort();
     Ok(found)
+}
+
+/// The contents of an image, or of a directory like one, by its manifest alone.
+pub(crate) fn contents_of(path: &Path) -> Result<String> {
+    let text = read_bounded(path, "manifest.json", MAX_FILE)?;
+    let manifest = Manifest::decode(path, &text)?;
+    manifest.contents().map(str::to_owned).ok_or_else(|| Error::malformed(path, "it has no contents"))
+}
+
+/// Whether an image is there, complete and undecided, with these contents; if not, why.
+pub(crate) fn check(dir: &Path, id: &ImageId, contents: &str) -> std::result::Result<(), String> {
+    match contents_of(&pending_path(dir, id)) {
+        Ok(found) if found == contents => Ok(()),
+        Ok(_) => Err("it has other pages".into()),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 fn pending_path(dir: &Path, id: &ImageId) -> PathBuf {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{At, Damage, Error, Result};
 use crate::extents::Extents;
 use crate::layer::{Layer, read_bounded};
-use crate::manifest::hex;
+use crate::sealed::hex;
 use crate::table::{ENTRY_SIZE, PageState, Sparse};
 use crate::{PAGE_SIZE, Page, lz4, page_checksum};
 

@@ -6,8 +6,9 @@ use crate::PAGE_SIZE;
 use crate::error::{Damage, Error, Result};
 use crate::image::Image;
 use crate::layer::read_bounded;
-use crate::manifest::{Stored, hex};
+use crate::manifest::Stored;
 use crate::reader::{CHUNK, Located};
+use crate::sealed::hex;
 use crate::state::{self, State, StateFault};
 use crate::table::PageState;
 

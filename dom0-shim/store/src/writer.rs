@@ -32,7 +32,7 @@ pub(crate) mod tests;
 
 use base::Base;
 pub use base::Rest;
-pub(crate) use commit::{Step, sync_dir};
+pub(crate) use commit::{Step, sync_dir, write_hashed};
 use records::{Records, lz4_length};
 
 /// An image that is being written. Dropping it removes what was written.

@@ -14,8 +14,9 @@ use crate::directory::directory_of;
 use crate::error::{At, Error, Result};
 use crate::id::PENDING;
 use crate::image::Image;
-use crate::manifest::{self, FileEntry, Files, Manifest, hex};
+use crate::manifest::{self, FileEntry, Files, Manifest};
 use crate::pending::Pending;
+use crate::sealed::hex;
 use crate::state::{StateKind, parse_hvm_params};
 use crate::table::{PageState, row};
 
