@@ -13,8 +13,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use violin::cut::{Arrival, Channel, Cut, Limits as CutLimits, Mode};
 use violin::frame::Header;
-use violin::id::{Mac, NetworkId, PortId};
+use violin::id::{Epoch, Mac, NetworkId, PeerId, PortId};
 use violin::switch::{Forward, From, Limits, Switch, Target};
 use violin::table::{Entry, Key, Table};
 
@@ -114,12 +115,42 @@ fn forward(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the colours cost: `same epoch` is what each frame pays for each port, always; `in transit` is a
+/// frame from before a cut at a port after it, which is recorded.
+fn colours(c: &mut Criterion) {
+    let mut group = c.benchmark_group("colours");
+    group.throughput(Throughput::Elements(1));
+    let mut cut = Cut::new(CutLimits::default());
+    for port in 0..64 {
+        cut.open(PortId(port), NETWORK, Epoch(3));
+    }
+    let mut measure = |name, cut: &mut Cut, epoch| {
+        let mut at = 0;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                at = (at + 1) % 64;
+                let from = Channel::Peer(PeerId(1));
+                let frame = Arrival { at_ms: 1, epoch: black_box(Epoch(epoch)), from, octets: 1514 };
+                cut.judge(PortId(black_box(at)), &frame)
+            });
+        });
+    };
+    measure("same epoch, no cut", &mut cut, 3);
+    cut.begin(NETWORK, Epoch(4), Mode::Hold).unwrap();
+    for port in 0..64 {
+        cut.flip(PortId(port));
+    }
+    measure("same epoch, a cut runs", &mut cut, 4);
+    measure("in transit", &mut cut, 3);
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .without_plots()
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(1));
-    targets = lookup, forward
+    targets = lookup, forward, colours
 }
 criterion_main!(benches);

@@ -30,6 +30,9 @@ impl Cut {
             port.held.octets = port.held.octets.saturating_sub(frame.octets);
             self.held = self.held.saturating_sub(1);
         }
+        if port.held.frames == 0 {
+            port.oldest_ms = u64::MAX;
+        }
     }
 
     /// A port whose held frames are to be judged [`again`](Self::again), every one of them: its epoch has risen, or
