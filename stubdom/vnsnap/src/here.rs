@@ -1,0 +1,163 @@
+//! What happens on this host.
+
+use crate::coordinator::Stage;
+use crate::decided::{Decided, Outcome};
+use crate::error::{Cause, Why, text};
+use crate::io::{Local, Output};
+use crate::node::{Node, PENDING_MAX};
+use crate::pending::Pending;
+use crate::{GroupId, MANIFEST_MAX, PART_MAX};
+
+impl Node {
+    /// What happened on this host. What concerns a group that is over, or comes twice, does nothing.
+    pub fn local(&mut self, now_ms: u64, local: Local<'_>) {
+        self.io.now = self.io.clock.advance(now_ms);
+        let group = local.group();
+        match local {
+            Local::Committed { manifest, .. } => self.committed(group, manifest),
+            Local::Decision { manifest, members, .. } => self.decide(group, manifest, members),
+            Local::Ask { members, .. } => self.ask(group, members),
+            Local::Failed { why, .. } if self.is_writing(group) => {
+                let cause = Cause::Failed(text(why));
+                self.give_up(Why { member: self.io.me, cause });
+            }
+            Local::Cancel { .. } if self.is_writing(group) => {}
+            Local::Cancel { .. } if self.coordinates(group) => {
+                self.give_up(Why { member: self.io.me, cause: Cause::Cancelled });
+            }
+            Local::Stored { part, .. } => self.stored(group, part),
+            other => self.participate(group, &other),
+        }
+        self.settle();
+    }
+
+    fn participate(&mut self, group: GroupId, local: &Local<'_>) {
+        let Some(part) = self.participant.as_mut().filter(|part| part.group == group) else { return };
+        let io = &mut self.io;
+        match local {
+            Local::Prepared { jobs, .. } => part.prepared(io, *jobs),
+            Local::Ready { .. } => part.ready(io),
+            Local::Flipped { points, .. } => part.flipped(io, points),
+            Local::Drained { .. } => part.drained(io),
+            Local::Refused { why, .. } => part.failed(io, Cause::Refused(text(why))),
+            Local::Failed { why, .. } => part.failed(io, Cause::Failed(text(why))),
+            Local::Cancel { .. } => part.failed(io, Cause::Cancelled),
+            _ => {}
+        }
+    }
+
+    fn coordinates(&self, group: GroupId) -> bool {
+        self.coordinator.as_ref().is_some_and(|own| own.group == group)
+    }
+
+    fn is_writing(&self, group: GroupId) -> bool {
+        let own = self.coordinator.as_ref().filter(|own| own.group == group);
+        own.is_some_and(|own| own.stage() == Stage::Writing)
+    }
+
+    fn stored(&mut self, group: GroupId, octets: &[u8]) {
+        let Some(part) = self.participant.as_mut().filter(|part| part.group == group) else { return };
+        if !part.is_storing() {
+            return;
+        }
+        if octets.len() > PART_MAX || self.pending.len() >= PENDING_MAX {
+            part.failed(&self.io, Cause::BadPart);
+            return;
+        }
+        let pending = Pending::new(&self.io, group, &part.members, octets, part.heard_at);
+        self.pending.push(pending);
+        self.participant = None;
+    }
+
+    fn committed(&mut self, group: GroupId, manifest: &[u8]) {
+        if self.is_writing(group) {
+            if manifest.is_empty() {
+                self.question(group);
+            } else {
+                self.decide(group, Some(manifest), &[]);
+            }
+        } else if let Some(pending) = self.pending.iter_mut().find(|pending| pending.group == group)
+            && let Some(manifest) = pending.take_manifest()
+        {
+            self.commit_pending(group, manifest);
+        }
+    }
+
+    /// What the shim has of a group.
+    fn decide(&mut self, group: GroupId, manifest: Option<&[u8]>, members: &[u64]) {
+        self.questions.retain(|(asked, _)| *asked != group);
+        let me = self.io.me;
+        let manifest = manifest.filter(|manifest| manifest.len() <= MANIFEST_MAX);
+        let Some(manifest) = manifest else {
+            let why = Why { member: me, cause: Cause::Lost };
+            if self.is_writing(group) {
+                self.give_up(why);
+            } else if group.initiator == me {
+                self.keep(Decided::heard(group, Outcome::Aborted { why, flipped: true }));
+            } else if !self.pending.iter().any(|pending| pending.group == group) {
+                self.keep(Decided::heard(group, Outcome::Nothing));
+            }
+            return;
+        };
+        self.hear_of(group.network, group.epoch);
+        if self.is_writing(group) {
+            self.commit(manifest);
+        } else if self.pending.iter().any(|pending| pending.group == group) {
+            self.commit_pending(group, manifest.to_vec());
+        } else if let Some(decided) = self.decided.iter_mut().find(|decided| decided.group == group) {
+            decided.set_manifest(manifest);
+        } else if group.initiator == me {
+            let outcome = Outcome::committed(manifest, false);
+            let net = self.net(group.network).members(me);
+            let all = if members.is_empty() { &net } else { members };
+            let others = all.iter().copied().filter(|id| *id != me);
+            let mut decided = Decided::to_tell(&self.io, group, outcome, others, true);
+            decided.may_be_revoked = !members.is_empty();
+            for &id in all.iter().filter(|id| !net.contains(id)) {
+                decided.reach(&self.io, id, false);
+            }
+            self.keep(decided);
+        } else {
+            self.keep(Decided::heard(group, Outcome::committed(manifest, true)));
+        }
+    }
+
+    /// The shim has something undecided of a group.
+    fn ask(&mut self, group: GroupId, members: &[u64]) {
+        self.questions.retain(|(asked, _)| *asked != group);
+        self.hear_of(group.network, group.epoch);
+        let cause = Cause::Failed(text("luthierd was started anew"));
+        if self.is_writing(group) {
+            // It has no manifest, or it would have said so.
+            self.give_up(Why { member: self.io.me, cause });
+        } else if let Some(part) = self.participant.as_mut().filter(|part| part.group == group) {
+            part.failed(&self.io, cause);
+        } else if let Some(pending) = self.pending.iter_mut().find(|pending| pending.group == group) {
+            pending.ask_again(&mut self.io);
+        } else if let Some(decided) = self.decided.iter().find(|decided| decided.group == group) {
+            if let Some(output) = decided.output() {
+                self.io.tell(output);
+            } else {
+                self.decided.retain(|decided| decided.group != group);
+                self.find(group, members);
+            }
+        } else if group.initiator == self.io.me {
+            // Without a manifest it was not committed, and will not be.
+            let why = Why { member: self.io.me, cause: Cause::Lost };
+            let me = self.io.me;
+            let net = self.net(group.network).members(me);
+            let outcome = Outcome::Aborted { why: why.clone(), flipped: true };
+            let others = net.into_iter().filter(|id| *id != me);
+            self.keep(Decided::to_tell(&self.io, group, outcome, others, false));
+            self.io.tell(Output::Abort { group, why, settle: Some(group.epoch) });
+        } else {
+            self.find(group, members);
+        }
+    }
+
+    fn find(&mut self, group: GroupId, members: &[u64]) {
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push(Pending::found(&self.io, group, members));
+        }
+    }
+}

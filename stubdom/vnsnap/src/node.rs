@@ -1,0 +1,384 @@
+//! One switch's side of all group snapshots.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::coordinator::{Coordinator, view_of};
+use crate::decided::Decided;
+use crate::error::{Cause, Dropped, Refusal, Why};
+use crate::io::{Io, Output};
+use crate::message::{Body, Unreadable, parse};
+use crate::net::{EPOCH_MAX, Life, Net};
+use crate::participant::Participant;
+use crate::pending::Pending;
+use crate::{Config, GroupId, Mode, Name, Options, PEERS_MAX};
+
+/// Networks whose epochs are remembered.
+const NETS_MAX: usize = 1024;
+
+/// Decided groups that are remembered.
+const DECIDED_MAX: usize = 32;
+
+/// Undecided groups that are complete here.
+pub(crate) const PENDING_MAX: usize = 16;
+
+/// Questions to the shim that are not answered yet.
+const QUESTIONS_MAX: usize = 16;
+
+/// A group snapshot to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// The network.
+    pub network: u32,
+    /// How.
+    pub mode: Mode,
+    /// Its name on all hosts, at most [`NAME_MAX`](crate::NAME_MAX) octets.
+    pub name: &'a str,
+    /// The shims' own words, at most [`OPTIONS_MAX`](crate::OPTIONS_MAX) octets.
+    pub options: &'a [u8],
+}
+
+/// Takes part in group snapshots, and coordinates those that are begun here.
+///
+/// Time is the driver's, in milliseconds from any start. After each call, ask [`Node::poll`] until none.
+pub struct Node {
+    pub(crate) io: Io,
+    pub(crate) nets: BTreeMap<u32, Net>,
+    pub(crate) coordinator: Option<Coordinator>,
+    pub(crate) participant: Option<Participant>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) decided: VecDeque<Decided>,
+    pub(crate) questions: Vec<(GroupId, u64)>,
+    /// A group whose members are not those that are seen here, and since when.
+    pub(crate) view_wait: Option<(GroupId, u64)>,
+    /// When there is something to do next.
+    wake: u64,
+}
+
+impl Node {
+    /// A switch that knows nobody yet. `life` must be higher after each start, as the membership's
+    /// incarnation is: by it the others know that this one has forgotten what it was at.
+    pub fn new(me: u64, life: u64, config: Config) -> Self {
+        Self {
+            io: Io::new(me, life, config),
+            nets: BTreeMap::new(),
+            coordinator: None,
+            participant: None,
+            pending: Vec::new(),
+            decided: VecDeque::new(),
+            questions: Vec::new(),
+            view_wait: None,
+            wake: 0,
+        }
+    }
+
+    /// Who, besides this switch, is up and has ports in this network: name and incarnation of each. This
+    /// switch has ports in it, too. To be told anew after each change; more than 255 are kept, but no
+    /// snapshot can begin then.
+    pub fn set_peers(&mut self, now_ms: u64, network: u32, peers: &[(u64, u64)]) {
+        self.advance(now_ms);
+        let now = self.io.now;
+        let net = self.net(network);
+        net.here = true;
+        let (lost, came) = net.set_peers(peers, now);
+        for peer in lost {
+            self.lose(peer, Some(network));
+        }
+        for peer in came {
+            self.come(peer);
+        }
+        self.settle();
+    }
+
+    /// This switch has no ports in this network any more. Its epoch is remembered.
+    pub fn leave(&mut self, now_ms: u64, network: u32) {
+        self.set_peers(now_ms, network, &[]);
+        self.net(network).here = false;
+        self.settle();
+    }
+
+    /// A peer left, failed, or started anew, in all networks. `incarnation`: the one that is gone.
+    pub fn peer_lost(&mut self, now_ms: u64, peer: u64, incarnation: u64) {
+        self.advance(now_ms);
+        for net in self.nets.values_mut() {
+            net.lose(peer, incarnation);
+        }
+        self.lose(peer, None);
+        self.settle();
+    }
+
+    /// Begins a group snapshot, with this switch as coordinator.
+    ///
+    /// # Errors
+    /// Why it can't begin; nothing has happened then.
+    pub fn begin(&mut self, now_ms: u64, begin: Begin<'_>) -> Result<GroupId, Refusal> {
+        self.advance(now_ms);
+        let mut name = Name::new();
+        name.push_str(begin.name).map_err(|_| Refusal::TooLong)?;
+        let options = Options::from_slice(begin.options).map_err(|_| Refusal::TooLong)?;
+        if let Some(group) = self.running() {
+            return Err(Refusal::Busy(group));
+        }
+        let me = self.io.me;
+        let net = self.nets.get_mut(&begin.network).filter(|net| net.here).ok_or(Refusal::NoNetwork)?;
+        if net.peers.len() >= PEERS_MAX {
+            return Err(Refusal::TooMany(net.peers.len().saturating_add(1)));
+        }
+        let mut last = net.epoch.max(net.begun);
+        for (&member, peer) in &net.peers {
+            let cause = match (peer.version, peer.epoch) {
+                (Some(version), _) => Cause::Version(version),
+                (None, None) => Cause::NoAnswer,
+                (None, Some(epoch)) => {
+                    last = last.max(epoch);
+                    continue;
+                }
+            };
+            return Err(Refusal::Member(Box::new(Why { member, cause })));
+        }
+        if last >= EPOCH_MAX {
+            return Err(Refusal::Epochs);
+        }
+        net.begun = last.saturating_add(1);
+        let group = GroupId { network: begin.network, epoch: net.begun, initiator: me };
+        let members = net.members(me);
+        let view = view_of(&members);
+        self.coordinator = Some(Coordinator::new(&self.io, group, begin.mode, name, options, view, &members));
+        self.settle();
+        Ok(group)
+    }
+
+    /// A message that came sealed from this peer.
+    ///
+    /// # Errors
+    /// Why it did nothing; to be counted only.
+    pub fn receive(&mut self, now_ms: u64, from: u64, octets: &[u8]) -> Result<(), Dropped> {
+        self.advance(now_ms);
+        let done = match parse(octets) {
+            Err(Unreadable::Malformed) => Err(Dropped::Malformed),
+            Err(Unreadable::Version(version)) => {
+                self.meet_version(from, version, octets.len());
+                Err(Dropped::Version)
+            }
+            Ok((life, body)) => self.meet(from, life, &body).and_then(|()| self.take(from, body)),
+        };
+        self.settle();
+        done
+    }
+
+    /// The next thing to do. Ask until none.
+    pub fn poll(&mut self, now_ms: u64) -> Option<Output> {
+        self.advance(now_ms);
+        loop {
+            if let Some(output) = self.io.out.pop_front() {
+                return Some(output);
+            }
+            if self.io.now < self.wake {
+                return None;
+            }
+            self.tick();
+            self.settle();
+        }
+    }
+
+    /// When to call [`Node::poll`] again, in the driver's time, if nothing happens before; none while
+    /// there is nothing to wait for.
+    pub fn poll_at(&self) -> Option<u64> {
+        if !self.io.out.is_empty() {
+            return Some(self.io.clock.driver_time(0));
+        }
+        (self.wake < u64::MAX).then(|| self.io.clock.driver_time(self.wake))
+    }
+
+    /// The epoch of a network: what its ports are to be opened with. Never goes back.
+    pub fn epoch(&self, network: u32) -> u32 {
+        self.nets.get(&network).map_or(0, |net| net.epoch)
+    }
+
+    /// The shim knows of a group of this network with this epoch: the network's is not lower.
+    pub fn raise_epoch(&mut self, now_ms: u64, network: u32, epoch: u32) {
+        self.advance(now_ms);
+        self.hear_of(network, epoch.min(EPOCH_MAX));
+        self.settle();
+    }
+
+    /// A frame of a later epoch than this network's came from this peer, and no snapshot explains it.
+    pub fn ahead(&mut self, now_ms: u64, network: u32, from: u64) {
+        self.advance(now_ms);
+        if !self.is_busy_with(network) {
+            self.net(network).ask(from);
+        }
+        self.settle();
+    }
+
+    /// The group snapshot that is under way here.
+    pub fn running(&self) -> Option<GroupId> {
+        let own = self.coordinator.as_ref().map(|coordinator| coordinator.group);
+        let part = self.participant.as_ref().map(|participant| participant.group);
+        let pending = self.pending.iter().find(|pending| !pending.locked).map(|pending| pending.group);
+        own.or(part).or(pending)
+    }
+
+    fn advance(&mut self, now_ms: u64) {
+        self.io.now = self.io.clock.advance(now_ms);
+    }
+
+    pub(crate) fn net(&mut self, network: u32) -> &mut Net {
+        if self.nets.len() >= NETS_MAX && !self.nets.contains_key(&network) {
+            self.nets.retain(|_, net| net.here);
+        }
+        self.nets.entry(network).or_default()
+    }
+
+    /// Whether epochs of this network are in the hands of a snapshot.
+    pub(crate) fn is_busy_with(&self, network: u32) -> bool {
+        let own = self.coordinator.as_ref().map(|coordinator| coordinator.group.network);
+        let part = self.participant.as_ref().map(|participant| participant.group.network);
+        own == Some(network) || part == Some(network)
+    }
+
+    /// Somebody has this epoch: so have the ports here, as soon as no snapshot runs.
+    pub(crate) fn hear_of(&mut self, network: u32, epoch: u32) {
+        let net = self.net(network);
+        net.later = net.later.max(epoch);
+    }
+
+    /// A well-formed message of another version.
+    fn meet_version(&mut self, from: u64, version: u8, len: usize) {
+        let mut known = false;
+        for net in self.nets.values_mut() {
+            if let Some(peer) = net.peers.get_mut(&from) {
+                peer.version = Some(version);
+                known = true;
+            }
+        }
+        // One octet is enough to tell it ours, and is not answered itself.
+        if known && len > 1 {
+            self.io.send_version(from);
+        }
+    }
+
+    /// Whether a message is of somebody who is in its network, and of its present life.
+    fn meet(&mut self, from: u64, life: u64, body: &Body) -> Result<(), Dropped> {
+        let now = self.io.now;
+        let net = self.nets.get_mut(&body.network()).filter(|net| net.here).ok_or(Dropped::Stranger)?;
+        let peer = net.peers.get_mut(&from).ok_or(Dropped::Stranger)?;
+        match peer.meet(life, now) {
+            Life::Same => Ok(()),
+            Life::Old => Err(Dropped::Stale),
+            Life::New => {
+                self.lose(from, None);
+                self.come(from);
+                Ok(())
+            }
+        }
+    }
+
+    /// What is to be done because time has passed.
+    fn tick(&mut self) {
+        for (&network, net) in &mut self.nets {
+            let own = self.coordinator.as_ref().is_some_and(|own| own.group.network == network);
+            let part = self.participant.as_ref().is_some_and(|part| part.group.network == network);
+            if !own && !part {
+                net.tick(&mut self.io, network);
+            }
+        }
+        if let Some(coordinator) = &mut self.coordinator
+            && let Some(why) = coordinator.tick(&mut self.io)
+        {
+            self.give_up(why);
+        }
+        if let Some(participant) = &mut self.participant
+            && participant.tick(&mut self.io)
+        {
+            let (group, flipped) = (participant.group, participant.may_be_flipped());
+            self.abort_here(Why { member: group.initiator, cause: Cause::Orphan }, flipped);
+        }
+        for place in (0..self.pending.len()).rev() {
+            let Some(pending) = self.pending.get_mut(place) else { continue };
+            let net = self.nets.get(&pending.group.network);
+            let peers = net.iter().flat_map(|net| net.peers.keys().copied());
+            if let Some(why) = pending.tick(&mut self.io, peers) {
+                let group = pending.group;
+                self.abort_pending(group, why);
+            }
+        }
+        for decided in &mut self.decided {
+            decided.tick(&mut self.io);
+        }
+        let (now, patience) = (self.io.now, self.io.config.orphan_ms);
+        self.questions.retain(|(_, asked)| now.saturating_sub(*asked) <= patience);
+    }
+
+    /// Hears what this switch said to itself, goes on as far as possible, and finds out when to wake.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.hear_own();
+            if let Some(coordinator) = &mut self.coordinator
+                && let Some(why) = coordinator.go_on(&mut self.io)
+            {
+                self.give_up(why);
+            }
+            if self.io.own.is_empty() {
+                break;
+            }
+        }
+        self.catch_up();
+        self.forget();
+        self.wake = self.next_wake();
+    }
+
+    pub(crate) fn hear_own(&mut self) {
+        while let Some(body) = self.io.own.pop_front() {
+            // What this switch may not say to itself does nothing either.
+            let _ = self.take(self.io.me, body);
+        }
+    }
+
+    /// Takes over epochs that were heard of while a snapshot ran.
+    fn catch_up(&mut self) {
+        let own = self.coordinator.as_ref().map(|own| own.group.network);
+        let part = self.participant.as_ref().map(|part| part.group.network);
+        for (&network, net) in &mut self.nets {
+            if net.later > net.epoch && own != Some(network) && part != Some(network) {
+                net.epoch = net.later;
+                self.io.tell(Output::Settle { network, epoch: net.epoch });
+            }
+        }
+    }
+
+    /// Keeps within bounds what is only remembered.
+    fn forget(&mut self) {
+        while self.decided.len() > DECIDED_MAX {
+            self.decided.pop_front();
+        }
+        let mut kept = 0;
+        for decided in self.decided.iter_mut().rev() {
+            kept += u32::from(decided.has_manifest());
+            if kept > 2 {
+                decided.forget_manifest();
+            }
+        }
+    }
+
+    fn next_wake(&self) -> u64 {
+        let io = &self.io;
+        let idle = |network: &u32| !self.is_busy_with(*network);
+        let nets = self.nets.iter().filter(|(network, _)| idle(network)).map(|(_, net)| net.wake());
+        let own = self.coordinator.iter().map(|coordinator| coordinator.wake(io));
+        let part = self.participant.iter().map(|participant| participant.wake(io));
+        let pending = self.pending.iter().map(|pending| pending.wake(io));
+        let decided = self.decided.iter().map(|decided| decided.wake(io));
+        nets.chain(own).chain(part).chain(pending).chain(decided).min().unwrap_or(u64::MAX)
+    }
+
+    /// Asks the shim what it has of a group, unless it is being asked.
+    pub(crate) fn question(&mut self, group: GroupId) {
+        let asked = self.questions.iter().any(|(known, _)| *known == group);
+        if !asked && self.questions.len() < QUESTIONS_MAX {
+            self.questions.push((group, self.io.now));
+            self.io.tell(Output::Question { group });
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Several nodes, each with a shim that does what it is asked, and a network that loses, doubles and
+//! disorders messages. Deterministic by its seed.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vnsnap::{Begin, Config, GroupId, Local, Mode, Node, Output, Refusal, SeqPoint, Why};
+
+pub const NET: u32 = 7;
+
+/// What a host has of a group on its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    Pending,
+    Committed(Vec<u8>),
+}
+
+/// A host: node, shim, disk.
+pub struct Host {
+    pub node: Option<Node>,
+    life: u64,
+    /// What survives everything.
+    pub disk: BTreeMap<GroupId, Disk>,
+    pub members: BTreeMap<GroupId, Vec<u64>>,
+    /// The epoch of its port, and epochs at which it was captured.
+    pub epoch: u32,
+    pub cuts: Vec<u32>,
+    pub ended: Vec<(GroupId, Result<Vec<u64>, Why>)>,
+    pub aborted: Vec<(GroupId, Why)>,
+    pub log: Vec<&'static str>,
+    /// What the shim leaves undone, by name of the output.
+    pub deaf: BTreeSet<&'static str>,
+    /// What the shim answers `Prepare` with, if it refuses.
+    pub refuse: Option<&'static str>,
+    /// It answers `Close` with a failure.
+    pub no_space: bool,
+    pub manifest: Option<Vec<(u64, Vec<u8>)>>,
+}
+
+pub struct World {
+    pub now: u64,
+    pub config: Config,
+    pub hosts: BTreeMap<u64, Host>,
+    /// On their way: when, from, to, octets.
+    wire: Vec<(u64, u64, u64, Vec<u8>)>,
+    random: u64,
+    /// In percent.
+    pub loss: u64,
+    pub doubles: u64,
+    pub delay: u64,
+    /// Links that are cut.
+    pub cut: BTreeSet<(u64, u64)>,
+    pub messages: u64,
+    pub stop_at: Option<&'static str>,
+    /// Called before each message is put on the wire: lose it?
+    pub lose: Option<Box<dyn FnMut(u64, u64, &[u8]) -> bool>>,
+}
+
+impl World {
+    pub fn new(count: u64, seed: u64) -> Self {
+        Self::with(count, seed, Config::default())
+    }
+
+    pub fn with(count: u64, seed: u64, config: Config) -> Self {
+        let mut world = Self {
+            now: 1_000_000,
+            config,
+            hosts: BTreeMap::new(),
+            wire: Vec::new(),
+            random: seed,
+            loss: 0,
+            doubles: 0,
+            delay: 2,
+            cut: BTreeSet::new(),
+            messages: 0,
+            stop_at: None,
+            lose: None,
+        };
+        for id in 1..=count {
+            world.hosts.insert(id, Host::new());
+            world.start(id);
+        }
+        world.tell_peers();
+        world
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below.max(1)
+    }
+
+    pub fn host(&mut self, id: u64) -> &mut Host {
+        self.hosts.get_mut(&id).unwrap()
+    }
+
+    pub fn node(&mut self, id: u64) -> &mut Node {
+        self.host(id).node.as_mut().unwrap()
+    }
+
+    /// The stub starts, and its shim tells what it finds on the disk.
+    pub fn start(&mut self, id: u64) {
+        let (config, now) = (self.config, self.now);
+        let host = self.host(id);
+        host.life += 1;
+        host.node = Some(Node::new(id, host.life, config));
+        host.manifest = None;
+        let node = host.node.as_mut().unwrap();
+        for (group, disk) in &host.disk {
+            let members = host.members.get(group).cloned().unwrap_or_default();
+            match disk {
+                Disk::Pending => node.local(now, Local::Ask { group: *group, members: &members }),
+                Disk::Committed(manifest) => {
+                    node.raise_epoch(now, group.network, group.epoch);
+                    if group.initiator == id {
+                        node.local(
+                            now,
+                            Local::Decision { group: *group, manifest: Some(manifest), members: &members },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn stop(&mut self, id: u64) {
+        self.host(id).node = None;
+    }
+
+    /// The membership is right at once, unless a test wants something else.
+    pub fn tell_peers(&mut self) {
+        let up: Vec<u64> = self.up();
+        for &id in &up {
+            let peers: Vec<(u64, u64)> = up
+                .iter()
+                .filter(|&&peer| peer != id && !self.cut.contains(&(id, peer)))
+                .map(|&peer| (peer, self.hosts[&peer].life))
+                .collect();
+            let now = self.now;
+            self.node(id).set_peers(now, NET, &peers);
+        }
+    }
+
+    pub fn up(&self) -> Vec<u64> {
+        self.hosts.iter().filter(|(_, host)| host.node.is_some()).map(|(&id, _)| id).collect()
+    }
+
+    pub fn begin(&mut self, id: u64, mode: Mode) -> Result<GroupId, Refusal> {
+        let now = self.now;
+        self.node(id).begin(now, Begin { network: NET, mode, name: "blue@now", options: b"options" })
+    }
+
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end && !self.step() {
+            self.now += 1;
+        }
+    }
+
+    /// Until all is quiet but for signs of life, or `stop_at` has been done.
+    pub fn step(&mut self) -> bool {
+        let now = self.now;
+        let due: Vec<_> = self.wire.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, from, to, octets) in due {
+            if self.cut.contains(&(from, to)) {
+                continue;
+            }
+            if let Some(node) = self.host(to).node.as_mut() {
+                let _ = node.receive(now, from, &octets);
+            }
+        }
+        for id in self.up() {
+            while let Some(output) = self.hosts.get_mut(&id).and_then(|host| host.node.as_mut()?.poll(now)) {
+                let name = name(&output);
+                self.act(id, output);
+                if self.stop_at == Some(name) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn post(&mut self, from: u64, to: u64, octets: Vec<u8>) {
+        assert!(octets.len() <= vnsnap::MESSAGE_MAX && !octets.is_empty());
+        self.messages += 1;
+        if self.lose.as_mut().is_some_and(|lose| lose(from, to, &octets)) {
+            return;
+        }
+        let times = 1 + u64::from(self.random(100) < self.doubles);
+        for _ in 0..times {
+            if self.random(100) >= self.loss {
+                let delay = 1 + self.random(self.delay);
+                self.wire.push((self.now + delay, from, to, octets.clone()));
+            }
+        }
+    }
+
+    fn act(&mut self, id: u64, output: Output) {
+        let now = self.now;
+        let name = name(&output);
+        let ids: Vec<u64> = self.hosts.keys().copied().filter(|&peer| peer != id).collect();
+        let host = self.host(id);
+        if name != "send" {
+            host.log.push(name);
+        }
+        if host.deaf.contains(name) {
+            return;
+        }
+        let node = host.node.as_mut().unwrap();
+        match output {
+            Output::Send { to, octets } => self.post(id, to, octets),
+            Output::Prepare { group, mode, members, .. } => {
+                host.members.insert(group, members);
+                match host.refuse {
+                    Some(why) => node.local(now, Local::Refused { group, why }),
+                    None => {
+                        node.local(now, Local::Prepared { group, jobs: 2 });
+                        if mode == Mode::Together {
+                            node.local(now, Local::Ready { group });
+                        }
+                    }
+                }
+            }
+            Output::Go { group } => {
+                assert!(host.epoch < group.epoch, "a port is cut twice for one epoch");
+                host.epoch = group.epoch;
+                host.cuts.push(group.epoch);
+                let points: Vec<_> =
+                    ids.iter().map(|&peer| (peer, SeqPoint { key: 1, counter: id * 1000 + peer })).collect();
+                node.local(now, Local::Flipped { group, points: &points });
+            }
+            Output::Expect { group, points } => {
+                for (from, point) in points {
+                    assert_eq!(point.counter, from * 1000 + id, "what {from} sent to {id}");
+                }
+                node.local(now, Local::Drained { group });
+            }
+            Output::Close { group } => {
+                if host.no_space {
+                    node.local(now, Local::Failed { group, why: "no space left for g1" });
+                } else {
+                    host.disk.insert(group, Disk::Pending);
+                    let part = vec![id as u8; 3000];
+                    node.local(now, Local::Stored { group, part: &part });
+                }
+            }
+            Output::Manifest { group, parts } => {
+                let manifest: Vec<u8> = parts.iter().flat_map(|(_, part)| part.clone()).collect();
+                host.disk.insert(group, Disk::Committed(manifest.clone()));
+                host.manifest = Some(parts);
+                node.local(now, Local::Committed { group, manifest: &manifest });
+            }
+            Output::Commit { group, manifest } => {
+                host.disk.insert(group, Disk::Committed(manifest));
+                node.local(now, Local::Committed { group, manifest: &[] });
+            }
+            Output::Abort { group, why, settle } => {
+                host.disk.remove(&group);
+                host.aborted.push((group, why));
+                host.epoch = host.epoch.max(settle.unwrap_or(0));
+            }
+            Output::Settle { epoch, .. } => {
+                assert!(epoch > host.epoch || host.epoch == 0, "an epoch goes back");
+                host.epoch = host.epoch.max(epoch);
+            }
+            Output::Question { group } => match host.disk.get(&group).cloned() {
+                Some(Disk::Pending) => {
+                    let members = host.members.get(&group).cloned().unwrap_or_default();
+                    node.local(now, Local::Ask { group, members: &members });
+                }
+                Some(Disk::Committed(manifest)) => {
+                    let members = host.members.get(&group).cloned().unwrap_or_default();
+                    node.local(now, Local::Decision { group, manifest: Some(&manifest), members: &members });
+                }
+                None => node.local(now, Local::Decision { group, manifest: None, members: &[] }),
+            },
+            Output::Ended { group, result } => host.ended.push((group, result)),
+        }
+    }
+
+    /// On how many hosts it is committed, and on how many it is pending.
+    pub fn on_disks(&self, group: GroupId) -> (usize, usize) {
+        let of = |wanted: fn(&Disk) -> bool| {
+            self.hosts.values().filter(|host| host.disk.get(&group).is_some_and(wanted)).count()
+        };
+        (of(|disk| matches!(disk, Disk::Committed(_))), of(|disk| *disk == Disk::Pending))
+    }
+
+    /// All or none, nothing undecided, and all at one epoch.
+    pub fn assert_whole(&self, group: GroupId, committed: bool) {
+        let (done, pending) = self.on_disks(group);
+        let wanted = if committed { self.hosts.len() } else { 0 };
+        assert_eq!((done, pending), (wanted, 0), "hosts with {group} committed, and undecided");
+        self.assert_one_epoch();
+    }
+
+    pub fn assert_one_epoch(&self) {
+        let epochs: BTreeSet<u32> =
+            self.hosts.values().filter_map(|host| host.node.as_ref()).map(|node| node.epoch(NET)).collect();
+        assert_eq!(epochs.len(), 1, "epochs {epochs:?}");
+        for host in self.hosts.values().filter(|host| host.node.is_some()) {
+            let epoch = host.node.as_ref().unwrap().epoch(NET);
+            assert_eq!(host.epoch, epoch, "port and network");
+        }
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        Self {
+            node: None,
+            life: 0,
+            disk: BTreeMap::new(),
+            members: BTreeMap::new(),
+            epoch: 0,
+            cuts: Vec::new(),
+            ended: Vec::new(),
+            aborted: Vec::new(),
+            log: Vec::new(),
+            deaf: BTreeSet::new(),
+            refuse: None,
+            no_space: false,
+            manifest: None,
+        }
+    }
+}
+
+pub fn name(output: &Output) -> &'static str {
+    match output {
+        Output::Send { .. } => "send",
+        Output::Prepare { .. } => "prepare",
+        Output::Go { .. } => "go",
+        Output::Expect { .. } => "expect",
+        Output::Close { .. } => "close",
+        Output::Manifest { .. } => "manifest",
+        Output::Commit { .. } => "commit",
+        Output::Abort { .. } => "abort",
+        Output::Settle { .. } => "settle",
+        Output::Question { .. } => "question",
+        Output::Ended { .. } => "ended",
+    }
+}
