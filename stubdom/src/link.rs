@@ -10,7 +10,9 @@ use core::time::Duration;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
-use handoff::{BITMAP_CHUNK, Failure, HEADER_LEN, Header, Hello, MAX_BODY, Outcome, PAGES_PER_MESSAGE};
+use handoff::{
+    BITMAP_CHUNK, CHANNEL_BULK, Failure, HEADER_LEN, Header, Hello, MAX_BODY, Outcome, PAGES_PER_MESSAGE,
+};
 use handoff::{ToShim, ToStub};
 use log::{error, info, warn};
 use xen::executor::Spawner;
@@ -19,6 +21,7 @@ use xen::time::sleep;
 use xen::vchan::{Config, Connection, Server, VchanError};
 use xen::xenstore::Xenstore;
 
+use crate::group::Groups;
 use crate::mailbox::{Answer, Mailbox};
 use crate::net::Net;
 use crate::snapshot::{self, Start};
@@ -65,6 +68,7 @@ pub(crate) struct Link {
     jobs: RefCell<heapless::Vec<Rc<Mailbox>, MAX_JOBS>>,
     pool: &'static PagePool,
     net: Rc<Net>,
+    groups: Groups,
 }
 
 impl Link {
@@ -84,8 +88,14 @@ impl Link {
             writing: Mutex::new(()),
             jobs: RefCell::default(),
             pool,
+            groups: Groups::new(Rc::clone(&net)),
             net,
         })
+    }
+
+    /// Snapshots of several guests at once.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// The pool, for snapshots.
@@ -103,6 +113,7 @@ impl Link {
                     self.connection.set(None);
                     connection.close();
                     self.net.end_captures();
+                    self.groups.shim_lost();
                     warn!("the shim has gone: {why}");
                     for mailbox in self.jobs.borrow().iter() {
                         mailbox.lose();
@@ -132,7 +143,7 @@ impl Link {
             return Err(LinkError::Nonsense("a hello of another version"));
         }
         info!("the shim is here");
-        let mut chunk = alloc::vec![0; BITMAP_CHUNK];
+        let mut chunk = alloc::vec![0; BITMAP_CHUNK.max(CHANNEL_BULK)];
         loop {
             let (message, bulk) = receive(connection).await?;
             let bytes = chunk.get_mut(..bulk).ok_or(LinkError::Nonsense("too much bulk"))?;
@@ -177,8 +188,11 @@ impl Link {
                     mailbox.cancelled.set(true);
                 }
             }
-            // No group is ever announced by this stub yet.
-            ToStub::Group(_) => {}
+            ToStub::Group(order) => {
+                if !self.groups.order(order, bulk) {
+                    return Err(LinkError::Nonsense("a misplaced piece of a manifest"));
+                }
+            }
             ToStub::Net { request, order } => {
                 for (request, answer) in self.net.order(request, order) {
                     self.send(&ToShim::Net { request, answer }, &[]).await?;
@@ -194,7 +208,8 @@ impl Link {
 
     /// Starts a snapshot's task.
     fn start(self: &Rc<Self>, start: Start, spawner: &Spawner) -> Result<(), Failure> {
-        let mailbox = Rc::new(Mailbox::new(start.job, start.pages).ok_or(Failure::NoMemory)?);
+        let meeting = start.plan.barrier.then(|| self.groups.join(start.job, start.guest));
+        let mailbox = Rc::new(Mailbox::new(start.job, start.pages, meeting).ok_or(Failure::NoMemory)?);
         self.jobs.borrow_mut().push(Rc::clone(&mailbox)).map_err(|_| Failure::Busy)?;
         let (link, job) = (Rc::clone(self), start.job);
         let task = async move {

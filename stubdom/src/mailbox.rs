@@ -1,11 +1,14 @@
 //! Where what the shim says to one snapshot waits for it.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use handoff::{BITMAP_CHUNK, Job, Outcome, VerbError, WINDOW_SLOTS};
+
+use crate::group::Meeting;
 
 /// What ends the wait for an answer.
 pub(crate) enum Answer {
@@ -23,6 +26,8 @@ pub(crate) struct Mailbox {
     pub(crate) cancelled: Cell<bool>,
     /// Set when the shim is gone: nothing that is sent arrives.
     pub(crate) lost: Cell<bool>,
+    /// Where it meets the group that it is of.
+    pub(crate) meeting: Option<Rc<Meeting>>,
     /// The answer to the verb at hand.
     pub(crate) answer: Signal<NoopRawMutex, Answer>,
     /// The dirty bitmap as it arrives, in the order of slots.
@@ -33,7 +38,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// A mailbox for a guest of so many pages. `None`: memory is short.
-    pub(crate) fn new(job: Job, pages: u32) -> Option<Self> {
+    pub(crate) fn new(job: Job, pages: u32, meeting: Option<Rc<Meeting>>) -> Option<Self> {
         let (mut bitmap, mut left_out) = (Vec::new(), Vec::new());
         bitmap.try_reserve_exact(pages.div_ceil(8) as usize).ok()?;
         bitmap.resize(pages.div_ceil(8) as usize, 0);
@@ -42,6 +47,7 @@ impl Mailbox {
             job,
             cancelled: Cell::new(false),
             lost: Cell::new(false),
+            meeting,
             answer: Signal::new(),
             bitmap: RefCell::new(bitmap),
             left_out: RefCell::new(left_out),

@@ -5,6 +5,7 @@
 //! | `claim` | the memory that the image takes at its start: heap, pool, Xen's pages |
 //! | [`link`] | the channel to the shim: one reader, many writers |
 //! | [`mailbox`] | where what the shim says to a snapshot waits for it |
+//! | [`group`] | snapshots of several guests at once |
 //! | [`snapshot`] | drives one pre-copy: the engine's actions become verbs and copies |
 //! | [`net`] | the guests' network: vifs and the switch |
 #![no_std]
@@ -13,6 +14,7 @@
 extern crate alloc;
 
 mod claim;
+mod group;
 mod link;
 mod mailbox;
 mod net;
@@ -62,6 +64,7 @@ fn start(pool: &'static PagePool, spawner: &Spawner) -> Result<(), &'static str>
     spawner.spawn("xenstore", store.run()).map_err(|_| "no task for xenstore")?;
     let net = net::Net::start(store, pool, spawner)?;
     let link = Rc::new(link::Link::open(store, pool, net)?);
+    spawner.spawn("group", group::Groups::run(Rc::clone(&link))).map_err(|_| "no task for groups")?;
     let captured = Rc::clone(&link).send_captured();
     spawner.spawn("capture", captured).map_err(|_| "no task for captures")?;
     spawner.spawn("link", link.serve(spawner.clone())).map_err(|_| "no task for the link")

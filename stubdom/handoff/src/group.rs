@@ -76,6 +76,8 @@ pub enum GroupMode {
 
 /// From the shim to its stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// One at a time is on its way, as for NetAnswer.
+#[allow(clippy::large_enum_variant)]
 pub enum GroupOrder {
     /// Begin a group snapshot: this switch coordinates. Answered by `Begun` or `Refused`.
     Begin {
@@ -118,14 +120,14 @@ pub enum GroupOrder {
         group: GroupId,
     },
     /// Something of this group is here, undecided: what became of it? Answered in time by `Commit`
-    /// or `Abort`.
+    /// or `Abort`. Also answers `Question`. Bulk: the members as in `Prepare`.
     Ask {
         /// The group.
         group: GroupId,
         /// Whether this host has its manifest, and only wants to know that others have it as well.
         committed: bool,
     },
-    /// Answers `Question`: whether this host has it committed. Bulk: a piece of its manifest, or
+    /// Answers `Question`: whether this host has it committed and, if so, its manifest. Bulk: a piece of its manifest, or
     /// nothing.
     Decision {
         /// The group.
@@ -149,6 +151,8 @@ pub enum GroupOrder {
 
 /// From the stub to its shim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// One at a time is on its way, as for NetAnswer.
+#[allow(clippy::large_enum_variant)]
 pub enum GroupNews {
     /// Answers `Begin`: it has begun.
     Begun {
@@ -163,7 +167,8 @@ pub enum GroupNews {
         why: Detail,
     },
     /// Take part: start a job for each guest that this host has in the network, and answer
-    /// `Prepared` or `Failed`.
+    /// `Prepared` or `Failed`. Bulk: all switches that take part, this one included, 8 octets each,
+    /// little endian: to be kept for `Ask`.
     Prepare {
         /// The group.
         group: GroupId,
@@ -225,7 +230,8 @@ pub enum GroupNews {
         /// Why, naming the host or guest.
         why: Detail,
     },
-    /// Another host asks whether this one has it committed: answer `Decision`.
+    /// Another host asks whether this one has it committed, or wants the manifest: answer `Decision`,
+    /// or `Ask` if it is undecided here, too.
     Question {
         /// The group.
         group: GroupId,

@@ -54,6 +54,8 @@ impl Hello {
 
 /// From the shim to the stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// As for NetAnswer.
+#[allow(clippy::large_enum_variant)]
 pub enum ToStub {
     /// Opens the connection; the stub answers with its own.
     Hello(Hello),

@@ -185,7 +185,10 @@ impl Vif<'_> {
                 }
                 Step::Connect => match self.connect(front).await {
                     Ok(port) => {
-                        net.state.borrow_mut().connect(index, port);
+                        let mut state = net.state.borrow_mut();
+                        state.connect(index, port);
+                        state.give_injected(net.pool, index);
+                        drop(state);
                         net.wake.signal(());
                         if told.is_none_or(|told: Instant| told.elapsed() > TELL_EVERY) {
                             info!("vif {dom}.{devid}: connected");

@@ -10,15 +10,18 @@ use core::net::SocketAddr;
 use vif::back::frame::Frame;
 use vif::back::gather::Checksum;
 use vif::back::hub::{HOLD_MS, Hub};
+use violin::cut::{Arrival, Channel};
 use violin::frame::Header;
 use violin::id::{Epoch, NetworkId, PeerId, PortId, SwitchId};
 use violin::segment::Segments;
 use violin::session::{NotSealed, Opened, Sessions, What};
-use violin::switch::{DropReason, From, Peers, Ports, Switch, Target};
+use violin::switch::{self, DropReason, From, Peers, Switch, Target};
 use violin::wire::{Flags, HEADER_LEN, OVERHEAD};
 use xen::page::PagePool;
 
-use super::far::Far;
+use super::far::{Far, TOLD};
+use super::gate::Gate;
+use super::state::Device;
 use super::underlay::{SendError, Underlay};
 
 /// Frames that wait for the uplink.
@@ -31,7 +34,9 @@ const WHOLE: usize = 128;
 #[derive(Clone, Copy)]
 pub(super) struct Waiting {
     frame: u16,
-    network: NetworkId,
+    pub(super) network: NetworkId,
+    /// Its sender's, when it was taken from its ring.
+    pub(super) epoch: Epoch,
     peers: Peers,
     since_ms: u64,
 }
@@ -43,7 +48,7 @@ impl Far {
         hub: &mut Hub,
         switch: &mut Switch,
         frame: u16,
-        network: NetworkId,
+        (network, epoch): (NetworkId, Epoch),
         peers: Peers,
         now_ms: u64,
     ) {
@@ -56,7 +61,7 @@ impl Far {
             return;
         }
         hub.hold(frame);
-        let _ = self.queue.push_back(Waiting { frame, network, peers, since_ms: now_ms });
+        let _ = self.queue.push_back(Waiting { frame, network, epoch, peers, since_ms: now_ms });
     }
 
     /// Sends what waits, as far as the uplink has room. `staging`: memory for frames, 64 KiB at
@@ -90,7 +95,8 @@ impl Far {
                 for peer in waiting.peers.iter().map(PeerId) {
                     let sent = match &octets {
                         Some(octets) if ready > 0 => {
-                            let to = To { underlay, sessions, peer, network: waiting.network, now_ms };
+                            let Waiting { network, epoch, .. } = *waiting;
+                            let to = To { underlay, sessions, peer, network, epoch, now_ms };
                             to.send(switch, frame, octets)
                         }
                         Some(_) => Err(DropReason::Stale),
@@ -115,29 +121,35 @@ impl Far {
     /// many datagrams came.
     pub(super) fn receive(
         &mut self,
-        hub: &mut Hub,
-        switch: &mut Switch,
-        device_of: &[Option<u16>],
-        pool: &'static PagePool,
-        now_ms: u64,
+        into: &mut Ports<'_>,
         seen: &mut dyn FnMut(SwitchId, NetworkId, &[u8]),
     ) -> usize {
-        let Self { underlay, sessions, members, .. } = self;
+        let now_ms = into.now_ms;
+        let Self { underlay, sessions, members, told, .. } = self;
         let mut came = 0;
         underlay.poll(now_ms, |from, datagram| {
             came += 1;
             match sessions.open(now_ms, SocketAddr::V4(from), datagram) {
-                Opened::Frame { peer, network, flags, payload, .. } => {
+                Opened::Frame { peer, network, epoch, flags, payload } => {
                     if let Some(switch) = sessions.switch(peer) {
                         seen(switch, network, payload);
                     }
                     let from = From::Peer(peer, network);
                     let Ok(header) = Header::parse(payload) else {
-                        return switch.count_refused(from, DropReason::Runt);
+                        return into.switch.count_refused(from, DropReason::Runt);
                     };
-                    let forward = switch.forward(now_ms, from, &header, payload.len(), false);
+                    let forward = into.switch.forward(now_ms, from, &header, payload.len(), false);
                     let Ok(to) = forward.targets() else { return };
-                    deliver(hub, switch, device_of, pool, payload, flags, to.ports, now_ms);
+                    let octets = payload.len() as u32;
+                    let arrival = Arrival { at_ms: now_ms, epoch, from: Channel::Peer(peer), octets };
+                    into.deliver(payload, flags, to.ports, arrival);
+                }
+                Opened::Group { peer, payload } => {
+                    if let Some(id) = sessions.switch(peer)
+                        && told.len() < TOLD
+                    {
+                        told.push_back((id.0, payload.into()));
+                    }
                 }
                 Opened::Control { peer, payload } => {
                     if let Some(id) = sessions.switch(peer) {
@@ -156,39 +168,54 @@ impl Far {
     }
 }
 
-/// Puts what a peer sent into the queues of local ports.
-#[allow(clippy::too_many_arguments, reason = "all of them are parts of one state, lent apart")]
-fn deliver(
-    hub: &mut Hub,
-    switch: &mut Switch,
-    device_of: &[Option<u16>],
-    pool: &'static PagePool,
-    payload: &[u8],
-    flags: Flags,
-    ports: Ports,
-    now_ms: u64,
-) {
-    let checksum = match (flags.has(Flags::CHECKSUM_BLANK), flags.has(Flags::DATA_VALIDATED)) {
-        (true, _) => Checksum::Blank,
-        (false, true) => Checksum::Validated,
-        (false, false) => Checksum::Unknown,
-    };
-    let page = pool.take().and_then(|mut page| {
-        page.get_mut(..payload.len())?.copy_from_slice(payload);
-        hub.own(page, 0, payload.len() as u16, checksum, now_ms)
-    });
-    for port in ports.iter() {
-        let Some(Some(device)) = device_of.get(usize::from(port)) else { continue };
-        let queued = match page {
-            Some(frame) => hub.enqueue(frame, *device).map_err(super::state::reason),
-            None => Err(DropReason::NoBuffer),
+/// The local ports, as what peers send gets to them.
+pub(super) struct Ports<'a> {
+    pub(super) hub: &'a mut Hub,
+    pub(super) switch: &'a mut Switch,
+    pub(super) gate: &'a mut Gate,
+    pub(super) devices: &'a [Option<Device>],
+    pub(super) device_of: &'a [Option<u16>],
+    /// Memory for frames that are read, 64 KiB at least.
+    pub(super) staging: &'a mut [u8],
+    pub(super) pool: &'static PagePool,
+    pub(super) now_ms: u64,
+}
+
+impl Ports<'_> {
+    /// Puts what a peer sent into the queues of local ports.
+    fn deliver(&mut self, payload: &[u8], flags: Flags, ports: switch::Ports, arrival: Arrival) {
+        let checksum = match (flags.has(Flags::CHECKSUM_BLANK), flags.has(Flags::DATA_VALIDATED)) {
+            (true, _) => Checksum::Blank,
+            (false, true) => Checksum::Validated,
+            (false, false) => Checksum::Unknown,
         };
-        if let Err(reason) = queued {
-            switch.count_drop(Target::Port(PortId(port)), reason);
+        let page = self.pool.take().and_then(|mut page| {
+            page.get_mut(..payload.len())?.copy_from_slice(payload);
+            self.hub.own(page, 0, payload.len() as u16, checksum, self.now_ms)
+        });
+        for port in ports.iter() {
+            let queued = match page {
+                Some(frame) => self.put(frame, PortId(port), arrival),
+                None => Err(DropReason::NoBuffer),
+            };
+            if let Err(reason) = queued {
+                self.switch.count_drop(Target::Port(PortId(port)), reason);
+            }
+        }
+        if let Some(frame) = page {
+            self.hub.release(frame);
         }
     }
-    if let Some(frame) = page {
-        hub.release(frame);
+
+    fn put(&mut self, frame: u16, port: PortId, arrival: Arrival) -> Result<(), DropReason> {
+        let Some(Some(at)) = self.device_of.get(usize::from(port.0)) else { return Ok(()) };
+        let device = self.devices.get(usize::from(*at)).and_then(Option::as_ref);
+        let (Some(device), Some(network)) = (device, self.switch.network_of(port)) else { return Ok(()) };
+        let to = (port, network, device.mac);
+        if self.gate.pass(self.hub, self.staging, frame, to, arrival)? {
+            self.hub.enqueue(frame, *at).map_err(super::state::reason)?;
+        }
+        Ok(())
     }
 }
 
@@ -203,6 +230,7 @@ struct To<'a> {
     sessions: &'a mut Sessions,
     peer: PeerId,
     network: NetworkId,
+    epoch: Epoch,
     now_ms: u64,
 }
 
@@ -248,7 +276,7 @@ impl To<'_> {
         let most = out.len().saturating_sub(OVERHEAD);
         let room = out.get_mut(HEADER_LEN..HEADER_LEN + most).ok_or(DropReason::TooBig)?;
         let len = fill(room).ok_or(DropReason::TooBig)?;
-        let what = What::Frame { network: self.network, epoch: Epoch(0), flags };
+        let what = What::Frame { network: self.network, epoch: self.epoch, flags };
         match self.sessions.seal(self.now_ms, self.peer, what, &mut out, len) {
             Ok((len, _)) => {
                 out.commit(len);

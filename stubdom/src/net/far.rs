@@ -1,5 +1,7 @@
 //! The way to other hosts: who the peers are. Their frames are the business of [`super::carry`].
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -18,6 +20,9 @@ use super::underlay::{Config, Underlay};
 /// Peers at a time.
 pub(super) const MAX_PEERS: usize = 256;
 
+/// Messages of group snapshots that wait to be read, at most.
+pub(super) const TOLD: usize = 256;
+
 /// The way to other hosts.
 pub(super) struct Far {
     pub(super) underlay: Underlay,
@@ -31,6 +36,10 @@ pub(super) struct Far {
     pub(super) blocked: bool,
     /// Until when goodbyes are said: then all peers are forgotten.
     leaving: Option<u64>,
+    /// What peers have said of group snapshots: who, and what.
+    pub(super) told: VecDeque<(u64, Vec<u8>)>,
+    /// Peers that went, or have started anew.
+    pub(super) lost: heapless::Vec<(u64, u64), MAX_PEERS>,
 }
 
 /// How long goodbyes are said, in milliseconds, if they are not heard before.
@@ -63,6 +72,8 @@ impl Far {
             queue: Deque::new(),
             blocked: false,
             leaving: None,
+            told: VecDeque::new(),
+            lost: heapless::Vec::new(),
         })
     }
 
@@ -159,6 +170,17 @@ impl Far {
         self.sessions.add_peer(key, at).ok()
     }
 
+    /// Says something of group snapshots to a peer.
+    pub(super) fn say(&mut self, to: u64, octets: &[u8], now_ms: u64) {
+        let mut message = [0; HEADER_LEN + vnsnap::MESSAGE_MAX + TAG_LEN];
+        let Some(body) = message.get_mut(HEADER_LEN..HEADER_LEN + octets.len()) else { return };
+        body.copy_from_slice(octets);
+        let Some(peer) = self.sessions.peer(violin::id::SwitchId(to)) else { return };
+        if let Ok((len, to)) = self.sessions.seal(now_ms, peer, What::Group, &mut message, octets.len()) {
+            self.put(to, message.get(..len).unwrap_or_default());
+        }
+    }
+
     fn put(&self, to: SocketAddr, datagram: &[u8]) {
         let SocketAddr::V4(to) = to else { return };
         // What does not go is counted by the underlay, and said again by who wanted it said.
@@ -180,6 +202,9 @@ impl Far {
             Event::Down(id, why) => {
                 let Some(peer) = self.sessions.peer(id) else { return };
                 switch.remove_peer(peer);
+                let incarnation = self.members.members().find(|peer| peer.member.id == id);
+                let incarnation = incarnation.map_or(0, |peer| peer.member.incarnation);
+                let _ = self.lost.push((id.0, incarnation));
                 let why = match why {
                     Why::Left => "has left",
                     Why::Failed => "is silent",

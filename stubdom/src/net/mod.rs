@@ -9,6 +9,9 @@
 //! | [`far`] | the way to other hosts: who the peers are |
 //! | [`carry`] | frames to and from them, sealed |
 //! | [`underlay`] | the uplink that it goes by |
+//! | [`gate`] | the colours of frames at the ports |
+//! | [`cut`] | a group snapshot's work at the guests' vifs |
+//! | [`restore`] | guests that come back together |
 //! | [`orders`] | what the shim orders |
 //! | [`figures`] | what it asks |
 //! | [`capture`] | copies of frames for an operator |
@@ -20,10 +23,13 @@ mod backend;
 mod capture;
 mod carry;
 mod convert;
+mod cut;
 mod far;
 mod figures;
+mod gate;
 mod orders;
 mod plane;
+mod restore;
 mod state;
 mod underlay;
 
@@ -46,6 +52,8 @@ pub(crate) struct Net {
     wake: Signal<NoopRawMutex, ()>,
     /// Set when frames were captured.
     captured: Signal<NoopRawMutex, ()>,
+    /// Set when there is something for group snapshots.
+    grouped: Signal<NoopRawMutex, ()>,
     store: &'static Xenstore,
     pool: &'static PagePool,
     uplink: &'static Front,
@@ -63,7 +71,15 @@ impl Net {
     ) -> Result<Rc<Self>, &'static str> {
         let state = RefCell::new(State::new());
         let uplink = underlay::open(spawner, store, pool).map_err(|_| "no task for the uplink")?;
-        let net = Rc::new(Self { state, wake: Signal::new(), captured: Signal::new(), store, pool, uplink });
+        let net = Rc::new(Self {
+            state,
+            wake: Signal::new(),
+            captured: Signal::new(),
+            grouped: Signal::new(),
+            store,
+            pool,
+            uplink,
+        });
         spawner.spawn("plane", plane::run(Rc::clone(&net))).map_err(|_| "no task for the network")?;
         let watch = backend::watch(Rc::clone(&net), spawner.clone());
         spawner.spawn("vifs", watch).map_err(|_| "no task for the vifs")?;
@@ -72,6 +88,6 @@ impl Net {
 }
 
 /// Milliseconds since boot.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     xen::time::now().as_micros() / 1000
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use handoff::{NetAnswer, NetError, NetErrorKind, NetOrder, RequestId, word};
 use log::info;
 use vif::front::Front;
-use violin::id::NetworkId;
+use violin::id::{Epoch, NetworkId};
 use violin::switch::AddNetwork;
 
 use super::far::Far;
@@ -20,6 +20,14 @@ impl Net {
             NetOrder::Stats { network } => self.stats(network.map(NetworkId)),
             NetOrder::Peers => self.peers(),
             NetOrder::Macs { network } => self.macs(NetworkId(network)),
+            NetOrder::Freeze { network, on } => {
+                let answer = match self.freeze(network, on) {
+                    true => NetAnswer::Done,
+                    false => NetAnswer::Failed(failure(NetErrorKind::Full, "too many networks are frozen")),
+                };
+                self.wake.signal(());
+                return alloc::vec![(request, answer)];
+            }
             NetOrder::Capture { network, on, snaplen } => {
                 return self.capture(request, NetworkId(network), on.then_some(snaplen));
             }
@@ -132,7 +140,7 @@ impl State {
         match self.switch.add_network(id, mtu) {
             Ok(()) => {
                 info!("network {name} ({id}) is here, MTU {mtu}");
-                self.networks.push(Network { id, name, pin });
+                self.networks.push(Network { id, name, pin, epoch: Epoch::default() });
                 self.plug_all();
             }
             Err(AddNetwork::Exists) => {

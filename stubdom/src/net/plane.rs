@@ -9,6 +9,7 @@ use core::time::Duration;
 use handoff::Direction;
 use log::warn;
 use vif::back::hub::{Arrived, Lost, TURN};
+use violin::cut::{Arrival, Channel};
 use violin::frame::{HEADER_LEN_MAX, Header};
 use violin::id::PortId;
 use violin::switch::{DropReason, From, Target};
@@ -17,6 +18,7 @@ use xen::page::PagePool;
 use xen::select::select;
 use xen::time::sleep;
 
+use super::carry::Ports;
 use super::state::{State, count, reason};
 use super::{Net, now_ms};
 
@@ -37,6 +39,9 @@ pub(super) async fn run(net: Rc<Net>) {
         let came = net.state.borrow_mut().turn(net.pool);
         if net.state.borrow().captures.waits() {
             net.captured.signal(());
+        }
+        if net.state.borrow().has_group_event() {
+            net.grouped.signal(());
         }
         net.tell_broken();
         if came > 0 {
@@ -93,29 +98,38 @@ impl Net {
 }
 
 impl State {
+    /// Whether peers have said something of groups, or went.
+    fn has_group_event(&self) -> bool {
+        self.far.as_ref().is_some_and(|far| !far.told.is_empty() || !far.lost.is_empty())
+    }
+
     /// How long at most until the next turn.
     fn due_in(&self) -> Option<Duration> {
         let far = self.far.as_ref();
         let waits = self.hub.waits() || far.is_some_and(|far| far.blocked);
         let due = far.and_then(|far| far.due_in(now_ms()));
-        waits.then_some(TICK).into_iter().chain(due).min()
+        let held = self.gate.cut.poll_at().map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
+        waits.then_some(TICK).into_iter().chain(due).chain(held).min()
     }
 
     /// One turn. Returns how many frames came.
-    fn turn(&mut self, pool: &'static PagePool) -> usize {
+    pub(super) fn turn(&mut self, pool: &'static PagePool) -> usize {
         let now = now_ms();
         let mut arrived = heapless::Vec::<Arrived, TURN>::new();
         self.hub.collect(HEADER_LEN_MAX as u16, now, &mut arrived);
         for frame in &arrived {
             self.forward(pool, now, *frame);
         }
-        let Self { hub, switch, devices, far, device_of, staging, captures, .. } = self;
+        let Self { hub, switch, gate, devices, far, device_of, staging, captures, .. } = self;
         let mut came = arrived.len();
         if let Some(far) = far {
-            came += far.receive(hub, switch, device_of, pool, now, &mut |switch, network, frame| {
+            let into = &mut Ports { hub, switch, gate, devices, device_of, staging, pool, now_ms: now };
+            came += far.receive(into, &mut |switch, network, frame| {
                 captures.add(network, Direction::FromPeer, switch.0, frame, frame.len());
             });
         }
+        self.let_go(pool, now);
+        let Self { hub, switch, devices, far, staging, .. } = self;
         hub.deliver(now, &mut |at, outcome| count(switch, devices, at, outcome));
         if let Some(far) = far {
             far.send(hub, switch, staging, now);
@@ -129,6 +143,7 @@ impl State {
             self.aged_ms = now;
             switch.tick(now);
         }
+        self.thaw_late(now);
         came
     }
 
@@ -150,24 +165,39 @@ impl State {
             return;
         };
         let Some(network) = self.switch.network_of(port) else { return };
+        let epoch = self.gate.cut.epoch(port).unwrap_or_default();
         self.capture(network, arrived.port, arrived.frame);
         let to = match self.switch.forward(now, from, &header, len, large).targets() {
             Ok(to) => to,
             Err(DropReason::TooBig) => return self.answer_too_big(pool, arrived.frame, port, now),
             Err(_) => return,
         };
+        let arrival = Arrival { at_ms: now, epoch, from: Channel::Local, octets: len as u32 };
         for to in to.ports.iter() {
-            self.send(pool, arrived.frame, PortId(to), now);
+            self.send(pool, arrived.frame, PortId(to), arrival);
         }
         if !to.peers.is_empty()
             && let Some(far) = &mut self.far
         {
-            far.enqueue(&mut self.hub, &mut self.switch, arrived.frame, network, to.peers, now);
+            far.enqueue(&mut self.hub, &mut self.switch, arrived.frame, (network, epoch), to.peers, now);
+        }
+    }
+
+    /// Puts a frame into a local port's queue, or keeps it until that port's cut.
+    fn send(&mut self, pool: &'static PagePool, frame: u16, to: PortId, arrival: Arrival) {
+        let Some(at) = self.device_at(to) else { return };
+        let Self { hub, switch, gate, devices, staging, .. } = self;
+        let device = devices.get(usize::from(at)).and_then(Option::as_ref);
+        let (Some(device), Some(network)) = (device, switch.network_of(to)) else { return };
+        match gate.pass(hub, staging, frame, (to, network, device.mac), arrival) {
+            Ok(true) => self.enqueue(pool, frame, to, arrival.at_ms),
+            Ok(false) => {}
+            Err(reason) => switch.count_drop(Target::Port(to), reason),
         }
     }
 
     /// Puts a frame into a local port's queue.
-    fn send(&mut self, pool: &'static PagePool, frame: u16, to: PortId, now: u64) {
+    pub(super) fn enqueue(&mut self, pool: &'static PagePool, frame: u16, to: PortId, now: u64) {
         let Some(device) = self.device_at(to) else { return };
         match self.hub.enqueue(frame, device) {
             Ok(()) => {}

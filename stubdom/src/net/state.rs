@@ -13,13 +13,15 @@ use embassy_sync::signal::Signal;
 use log::{info, warn};
 use vif::back::hub::{Hub, Lost};
 use vif::back::port::Broken;
-use violin::id::{Mac, NetworkId, PortId};
+use violin::id::{Epoch, Mac, NetworkId, PortId};
 use violin::switch::{AddPort, DropReason, Limits, Switch, Target};
 use xen::DomId;
 
 use super::capture::Captures;
 use super::convert::Answers;
 use super::far::{Far, MAX_PEERS};
+use super::gate::Gate;
+use super::restore::Restoring;
 
 /// Vifs at a time: each takes two event channels of 128, a task, a watch.
 pub(super) const MAX_VIFS: usize = 48;
@@ -29,6 +31,10 @@ pub(super) const MAX_VIFS: usize = 48;
 const FRAMES: u16 = 4096;
 const _: () = assert!(FRAMES as usize * 3 / 4 >= MAX_VIFS * vif::back::hub::SHARE as usize);
 
+/// How long a frame from after a cut waits for a port before it, in milliseconds: below the 200 after
+/// which Linux sends a segment of TCP again.
+const HOLD_MS: u64 = 150;
+
 /// Octets of memory for frames that are read.
 const STAGING: usize = 128 << 10;
 
@@ -37,6 +43,8 @@ pub(super) struct Network {
     pub(super) id: NetworkId,
     pub(super) name: handoff::NetName,
     pub(super) pin: bool,
+    /// The epoch of a port that comes.
+    pub(super) epoch: Epoch,
 }
 
 /// A vif.
@@ -64,6 +72,10 @@ pub(super) struct Device {
 pub(super) struct State {
     pub(super) hub: Hub,
     pub(super) switch: Switch,
+    /// The colours of its ports.
+    pub(super) gate: Gate,
+    /// What is being restored.
+    pub(super) restoring: Restoring,
     pub(super) networks: Vec<Network>,
     pub(super) devices: Box<[Option<Device>]>,
     /// The device of each port of the switch.
@@ -88,6 +100,8 @@ impl State {
         Self {
             hub: Hub::new(MAX_VIFS, FRAMES),
             switch: Switch::new(limits, seed),
+            gate: Gate::new(HOLD_MS),
+            restoring: Restoring::default(),
             networks: Vec::new(),
             devices: (0..MAX_VIFS).map(|_| None).collect(),
             device_of: (0..MAX_VIFS).map(|_| None).collect(),
@@ -146,9 +160,12 @@ impl State {
         let (port, reason) = match self.network_named(&device.network) {
             None => (None, alloc::format!("there is no network {}", device.network)),
             Some(network) => {
-                let (id, pin) = (network.id, network.pin);
+                let (id, pin, epoch) = (network.id, network.pin, network.epoch);
                 match self.switch.add_port(id, pin.then_some(mac)) {
-                    Ok(port) => (Some(port), String::new()),
+                    Ok(port) => {
+                        self.gate.cut.open(port, id, epoch);
+                        (Some(port), String::new())
+                    }
                     Err(AddPort::DuplicateMac(_)) => {
                         (None, alloc::format!("{mac} is another vif's in network {}", device.network))
                     }
@@ -169,12 +186,14 @@ impl State {
             device.port = port;
             device.reason = reason;
         }
+        self.apply_freezes();
     }
 
     /// Takes its port from a device.
     pub(super) fn unplug(&mut self, index: u16) {
         let Some(port) = self.device(index).and_then(|device| device.port.take()) else { return };
         self.switch.remove_port(port);
+        self.gate.close(&mut self.hub, port);
         if let Some(place) = self.device_of.get_mut(usize::from(port.0)) {
             *place = None;
         }

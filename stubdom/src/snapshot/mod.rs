@@ -17,6 +17,7 @@ use xen::time::{Instant, now};
 
 use self::sender::Sender;
 use self::source::Source;
+use crate::group::Meeting;
 use crate::link::Link;
 use crate::mailbox::{Answer, Mailbox};
 
@@ -48,6 +49,7 @@ pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<
     let mut driver = Driver {
         link,
         mailbox,
+        member: mailbox.meeting.as_deref(),
         source: Source::new(start.guest, start.plan.copy_batch.into())?,
         sender,
         staging,
@@ -69,6 +71,8 @@ pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<
 struct Driver<'a> {
     link: &'a Link,
     mailbox: &'a Mailbox,
+    /// Its place in a group, if it is of one.
+    member: Option<&'a Meeting>,
     source: Source,
     sender: Sender<'a>,
     /// Pages that a batch is copied into before it is sent.
@@ -102,9 +106,15 @@ impl Driver<'_> {
             let done = match engine.next(now().as_micros()) {
                 Action::LogDirty(on) => self.verb(Verb::LogDirty(on), &[]).await.map(drop),
                 Action::Throttle(percent) => self.verb(Verb::Throttle { percent }, &[]).await.map(drop),
-                Action::Suspend => self.verb(Verb::Suspend, &[]).await.map(drop),
+                Action::Barrier => {
+                    let event = if self.wait_for_others().await { Event::Done } else { Event::NotYet };
+                    engine.on(event, now().as_micros());
+                    self.tell(&engine).await;
+                    continue;
+                }
+                Action::Suspend => self.suspend().await,
                 Action::State => self.verb(Verb::State, &[]).await.map(drop),
-                Action::Resume => self.verb(Verb::Resume, &[]).await.map(drop),
+                Action::Resume => self.resume().await,
                 Action::Clean { last } => {
                     self.sender.next_round();
                     let cleaned = self.verb(Verb::Clean { last }, &[]).await.map(drop);
@@ -167,6 +177,30 @@ impl Driver<'_> {
             }
             livesave::Outcome::Abort { .. } => Err(self.failure.take().unwrap_or(Failure::Protocol)),
         }
+    }
+
+    /// Waits a while for the other members of the group. Whether the guest may be suspended.
+    async fn wait_for_others(&mut self) -> bool {
+        match self.member {
+            Some(member) => self.link.groups().wait(member).await,
+            None => true,
+        }
+    }
+
+    /// Has the guest suspended, and its vifs cut if it is a member of a group.
+    async fn suspend(&mut self) -> Result<(), Failure> {
+        let groups = self.link.groups();
+        self.member.inspect(|member| groups.suspends(member));
+        self.verb(Verb::Suspend, &[]).await?;
+        self.member.inspect(|member| groups.stands(member));
+        Ok(())
+    }
+
+    /// Lets the guest go on, and its vifs.
+    async fn resume(&mut self) -> Result<(), Failure> {
+        let resumed = self.verb(Verb::Resume, &[]).await.map(drop);
+        self.member.inspect(|member| self.link.groups().runs(member));
+        resumed
     }
 
     /// Asks the shim for a verb and waits for its answer.

@@ -29,6 +29,7 @@ pub(super) fn config(start: &Start, pool: usize) -> Config {
         defer_hot: plan.defer_hot,
         prepare: plan.prepare,
         throttle: plan.throttle,
+        barrier: plan.barrier,
         fixed_us: plan.fixed_us,
         prepared_ns: plan.prepared_ns,
     }

@@ -1,0 +1,110 @@
+//! Where the snapshot of one guest and the group that it is of meet.
+//!
+//! The snapshot arrives when its policy would suspend the guest, and goes on copying until the
+//! group says that all are ready. It also tells when the guest stands still and when it runs again:
+//! then its vifs are cut. A snapshot that is of no group never comes here.
+
+use core::cell::Cell;
+use core::time::Duration;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use handoff::{CutTimes, Job};
+use xen::DomId;
+use xen::select::{Either, select};
+use xen::time::{Instant, now, sleep};
+
+/// How long a snapshot rests between two rounds of copying while it waits. A guest that writes
+/// little costs little so, and one that writes much is not far behind.
+const REST: Duration = Duration::from_millis(200);
+
+/// How far a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It copies, as its policy says.
+    Copying,
+    /// It waits for the others.
+    Waiting,
+    /// Its guest stands still, and its vifs are cut.
+    Cut,
+    /// Its guest runs again.
+    Resumed,
+}
+
+/// One member's side of a group snapshot.
+pub(crate) struct Meeting {
+    /// Its job.
+    pub(crate) job: Job,
+    /// The guest.
+    pub(crate) guest: DomId,
+    began: Instant,
+    stage: Cell<Stage>,
+    times: Cell<CutTimes>,
+    go: Signal<NoopRawMutex, ()>,
+    gone: Cell<bool>,
+}
+
+impl Meeting {
+    /// A member that has not arrived.
+    pub(crate) fn new(job: Job, guest: DomId) -> Self {
+        Self {
+            job,
+            guest,
+            began: now(),
+            stage: Cell::new(Stage::Copying),
+            times: Cell::default(),
+            go: Signal::new(),
+            gone: Cell::new(false),
+        }
+    }
+
+    /// The snapshot is at the barrier. Whether that is new.
+    pub(super) fn arrive(&self) -> bool {
+        let new = self.stage.get() == Stage::Copying;
+        if new {
+            self.note(|times, us| times.ready_us = us);
+            self.stage.set(Stage::Waiting);
+        }
+        new
+    }
+
+    /// Waits a while. Whether the guest may be suspended now.
+    pub(super) async fn wait(&self) -> bool {
+        self.gone.get() || matches!(select(self.go.wait(), sleep(REST)).await, Either::First(()))
+    }
+
+    /// Lets the snapshot suspend its guest.
+    pub(super) fn let_go(&self) {
+        self.gone.set(true);
+        self.go.signal(());
+    }
+
+    /// The guest stands still.
+    pub(super) fn cut(&self) {
+        self.stage.set(Stage::Cut);
+    }
+
+    /// The guest runs again; also if it was never suspended, as something failed.
+    pub(super) fn end(&self) {
+        if self.stage.get() == Stage::Cut {
+            self.stage.set(Stage::Resumed);
+        }
+    }
+
+    /// How far it is.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Notes a time, in microseconds since this was made.
+    pub(super) fn note(&self, set: impl FnOnce(&mut CutTimes, u64)) {
+        let mut times = self.times.get();
+        set(&mut times, self.began.elapsed().as_micros() as u64);
+        self.times.set(times);
+    }
+
+    /// What was noted.
+    pub(super) fn times(&self) -> CutTimes {
+        self.times.get()
+    }
+}

@@ -1,0 +1,300 @@
+//! Group snapshots: what the switches agree on becomes orders to the snapshots and the network of this
+//! host, and to its shim.
+//!
+//! | module | what for |
+//! | --- | --- |
+//! | [`vnsnap`] | who says what to whom, and when: no I/O |
+//! | [`meeting`] | where a guest's snapshot waits for the others |
+//! | [`current`] | the group snapshot that this host takes part in |
+//! | [`orders`] | what the shim says |
+//! | `mod` | the task that moves all of it on |
+//!
+//! It never decides anything: `vnsnap` does. It holds no image and no manifest longer than it takes to
+//! hand it on.
+
+mod current;
+mod meeting;
+mod orders;
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::time::Duration;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use handoff::{GROUP_PIECE, GroupNews, ToShim};
+use log::{info, warn};
+use vnsnap::{Config, Local, Node, Output};
+use xen::select::select;
+use xen::time::sleep;
+
+pub(crate) use self::meeting::Meeting;
+
+use self::current::Current;
+use crate::link::Link;
+use crate::net::{Net, now_ms};
+
+/// How often is looked while guests are being suspended or channels drain: what ends that is no message.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// All times of the protocol, in percent of those of a fast machine: a cut under emulation takes
+/// seconds.
+const SCALE_PERCENT: u64 = 1000;
+
+/// Group snapshots on this host.
+pub(crate) struct Groups {
+    net: Rc<Net>,
+    state: RefCell<State>,
+    /// Set when there may be something to do.
+    wake: Signal<NoopRawMutex, ()>,
+}
+
+struct State {
+    node: Node,
+    /// Which switch, in which life, `node` is.
+    me: (u64, u64),
+    /// Who has which network, as `node` was told.
+    peers: Vec<(u32, Vec<(u64, u64)>)>,
+    current: Option<Current>,
+    /// What the link is to tell the shim, in its order.
+    news: Vec<(GroupNews, Vec<u8>)>,
+    /// A manifest that comes from the shim in pieces, and those who should have it.
+    manifest: Vec<u8>,
+    members: Vec<u64>,
+}
+
+impl Groups {
+    /// None yet.
+    pub(crate) fn new(net: Rc<Net>) -> Self {
+        let state = State {
+            node: node((0, 0)),
+            me: (0, 0),
+            peers: Vec::new(),
+            current: None,
+            news: Vec::new(),
+            manifest: Vec::new(),
+            members: Vec::new(),
+        };
+        Self { net, state: RefCell::new(state), wake: Signal::new() }
+    }
+
+    /// A snapshot waits at the barrier, or goes on. Whether its guest may be suspended.
+    pub(crate) async fn wait(&self, member: &Meeting) -> bool {
+        if member.arrive() {
+            self.wake.signal(());
+        }
+        member.wait().await
+    }
+
+    /// A member is about to be suspended.
+    pub(crate) fn suspends(&self, member: &Meeting) {
+        member.note(|times, us| times.asked_us = us);
+        if let Some(network) = self.network() {
+            self.net.pause(member.guest, network);
+        }
+    }
+
+    /// A member stands still.
+    pub(crate) fn stands(&self, member: &Meeting) {
+        member.note(|times, us| times.cut_us = us);
+        if let Some(network) = self.network() {
+            self.net.flip(member.guest, network);
+        }
+        member.cut();
+        self.wake.signal(());
+    }
+
+    /// A member runs again.
+    pub(crate) fn runs(&self, member: &Meeting) {
+        member.note(|times, us| times.resumed_us = us);
+        self.net.go_on(member.guest);
+        member.end();
+        self.wake.signal(());
+    }
+
+    fn network(&self) -> Option<u32> {
+        self.state.borrow().current.as_ref().map(|current| current.group.network)
+    }
+
+    /// Moves everything on, for ever.
+    pub(crate) async fn run(link: Rc<Link>) {
+        let groups = link.groups();
+        loop {
+            groups.turn();
+            groups.tell(&link).await;
+            let due = groups.due_in();
+            select(select(groups.wake.wait(), groups.net.group_event()), sleep(due)).await;
+        }
+    }
+
+    /// Takes in what has come, and does what is to be done.
+    fn turn(&self) {
+        let now = now_ms();
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let me = self.net.switch();
+        if state.me != me && state.node.running().is_none() {
+            (state.node, state.me) = (node(me), me);
+            state.peers.clear();
+        }
+        state.meet(self.net.group_peers(), now);
+        while let Some((peer, incarnation)) = self.net.take_lost() {
+            state.node.peer_lost(now, peer, incarnation);
+        }
+        while let Some((from, octets)) = self.net.take_told() {
+            if let Err(why) = state.node.receive(now, from, &octets) {
+                log::debug!("a message of {from:016x} on groups did nothing: {why:?}");
+            }
+        }
+        while let Some((network, from)) = self.net.next_ahead() {
+            state.node.ahead(now, network, from);
+        }
+        if let Some(current) = &mut state.current {
+            current.advance(&self.net, &mut state.node, &mut state.news, now);
+        }
+        while let Some(output) = state.node.poll(now) {
+            self.act(state, output, now);
+        }
+    }
+
+    fn act(&self, state: &mut State, output: Output, now: u64) {
+        match output {
+            Output::Send { to, octets } => self.net.send_group(to, &octets),
+            Output::Prepare { group, mode, name, options, members } => {
+                info!("group snapshot {name} ({group}) of {} hosts", members.len());
+                let id = orders::id_out(group);
+                if !self.net.begin_cut(group.network, group.epoch, mode == vnsnap::Mode::Together) {
+                    let why = "the network of this host is beyond this epoch";
+                    state.node.local(now, Local::Refused { group, why });
+                    return;
+                }
+                state.current = Some(Current::new(group, mode, self.net.seen_points()));
+                let bulk = members.iter().flat_map(|member| member.to_le_bytes()).collect();
+                let mode = orders::mode_out(mode);
+                state.news.push((GroupNews::Prepare { group: id, mode, name, options }, bulk));
+            }
+            Output::Go { group } => {
+                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                    current.go();
+                }
+            }
+            Output::Expect { group, points } => {
+                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                    current.expect(points);
+                }
+            }
+            Output::Close { group } => {
+                self.net.close_channels();
+                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                    current.close();
+                }
+            }
+            Output::Manifest { group, parts } => {
+                let joined = orders::join(&parts);
+                let id = orders::id_out(group);
+                pieces(state, &joined, |first, total| GroupNews::Manifest { group: id, first, total });
+            }
+            Output::Commit { group, manifest } => {
+                let id = orders::id_out(group);
+                self.finish(state, group, Some(group.epoch));
+                pieces(state, &manifest, |first, total| GroupNews::Commit { group: id, first, total });
+            }
+            Output::Abort { group, why, settle } => {
+                warn!("group snapshot {group} is given up: {why}");
+                self.finish(state, group, settle);
+                let why = handoff::word(&alloc::format!("{why}"));
+                state.news.push((GroupNews::Abort { group: orders::id_out(group), why }, Vec::new()));
+            }
+            Output::Settle { network, epoch } => self.net.settle(network, epoch),
+            Output::Question { group } => {
+                let group = orders::id_out(group);
+                state.news.push((GroupNews::Question { group }, Vec::new()));
+            }
+            Output::Ended { group, result } => {
+                self.finish(state, group, None);
+                let news = match result {
+                    Ok(_) => GroupNews::Ended { group: orders::id_out(group) },
+                    Err(why) => GroupNews::Abort {
+                        group: orders::id_out(group),
+                        why: handoff::word(&alloc::format!("{why}")),
+                    },
+                };
+                state.news.push((news, Vec::new()));
+            }
+        }
+    }
+
+    /// The group is over here, as far as guests and frames go: whoever still waits runs on.
+    fn finish(&self, state: &mut State, group: vnsnap::GroupId, settle: Option<u32>) {
+        if let Some(current) = state.current.take_if(|current| current.group == group) {
+            current.let_all_go();
+        }
+        if let Some(epoch) = settle {
+            self.net.settle(group.network, epoch);
+        }
+    }
+
+    /// Tells the shim what there is to tell. Without a shim nobody hears it, and asks again later.
+    async fn tell(&self, link: &Link) {
+        loop {
+            let news = core::mem::take(&mut self.state.borrow_mut().news);
+            if news.is_empty() {
+                return;
+            }
+            for (news, bulk) in news {
+                let _ = link.send(&ToShim::Group(news), &[&bulk]).await;
+            }
+        }
+    }
+
+    fn due_in(&self) -> Duration {
+        let state = self.state.borrow();
+        let busy = state.current.as_ref().is_some_and(Current::is_busy);
+        let due = state.node.poll_at().map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
+        let due = due.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
+        if busy { due.min(LOOK) } else { due }
+    }
+
+    /// The shim is gone: what it was to do, it can't.
+    pub(crate) fn shim_lost(&self) {
+        let mut state = self.state.borrow_mut();
+        state.news.clear();
+        state.manifest.clear();
+        if let Some(group) = state.current.as_ref().map(|current| current.group) {
+            state.node.local(now_ms(), Local::Failed { group, why: "its shim has gone" });
+        }
+        drop(state);
+        self.wake.signal(());
+    }
+}
+
+/// Cuts octets into messages.
+fn pieces(state: &mut State, octets: &[u8], news: impl Fn(u32, u32) -> GroupNews) {
+    let total = octets.len() as u32;
+    for (i, piece) in octets.chunks(GROUP_PIECE).enumerate() {
+        state.news.push((news((i * GROUP_PIECE) as u32, total), piece.into()));
+    }
+}
+
+impl State {
+    /// Tells the node who has which network, if that has changed.
+    fn meet(&mut self, peers: Vec<(u32, Vec<(u64, u64)>)>, now: u64) {
+        if self.peers == peers {
+            return;
+        }
+        for (network, _) in &self.peers {
+            if !peers.iter().any(|(there, _)| there == network) {
+                self.node.leave(now, *network);
+            }
+        }
+        for (network, with) in &peers {
+            self.node.set_peers(now, *network, with);
+        }
+        self.peers = peers;
+    }
+}
+
+fn node((me, life): (u64, u64)) -> Node {
+    Node::new(me, life, Config { scale_percent: SCALE_PERCENT, ..Config::default() })
+}
