@@ -23,9 +23,9 @@ pub struct SeqPoint {
 pub enum Missing {
     /// So many have not come, and would be taken if they came now. With 0, all have come.
     Known(u64),
-    /// The range begins before what the window remembers, and nothing of that part would be taken any
-    /// more; of the rest so many have not come. With 0, the channel is empty: all have come or are
-    /// lost, and nobody can tell how many.
+    /// The range begins before what the window remembers, and some datagram of this key was lost
+    /// before the window: perhaps one of the range, which would not be taken any more. Of the rest so many
+    /// have not come. With 0, the channel is empty, and nobody can tell how many were lost.
     Past(u64),
     /// The points are of different keys, or of one that has ended, or there is no such peer.
     Unknown,

@@ -16,6 +16,8 @@ pub(super) struct Window {
     end: u64,
     /// A bit for each number, at `number % (WORDS * 64)`.
     words: [u64; WORDS],
+    /// How many numbers were seen in all.
+    accepted: u64,
 }
 
 /// What [`Window::missing`] found.
@@ -23,8 +25,8 @@ pub(super) struct Window {
 pub(super) struct Gap {
     /// Numbers of the range that were not seen and would still be taken.
     pub(super) awaited: u64,
-    /// Whether the range begins before the window: nobody knows how many of the numbers there were seen,
-    /// and none of them would be taken any more.
+    /// Whether the range begins before the window, and some number there was never seen: nobody knows
+    /// whether one of the range, and none of them would be taken any more.
     pub(super) past: bool,
 }
 
@@ -41,7 +43,7 @@ pub(super) enum Seen {
 
 impl Window {
     pub(super) const fn new() -> Self {
-        Self { end: 0, words: [0; WORDS] }
+        Self { end: 0, words: [0; WORDS], accepted: 0 }
     }
 
     /// Notes `number`, and says whether it was new.
@@ -68,6 +70,7 @@ impl Window {
             return Seen::Replay;
         }
         *word |= bit;
+        self.accepted = self.accepted.saturating_add(1);
         if newest { Seen::Newest } else { Seen::Late }
     }
 
@@ -79,25 +82,26 @@ impl Window {
     /// What is missing of the numbers from `first` on and below `end`.
     pub(super) fn missing(&self, first: u64, end: u64) -> Gap {
         let floor = self.end.saturating_sub(WINDOW);
-        let past = first < floor && first < end;
+        // Nothing is known of one number before the window, but how many came of all of them is.
+        let all_came = self.accepted.saturating_sub(self.seen(floor, self.end)) == floor;
+        let past = first < floor && first < end && !all_came;
         let first = first.max(floor);
-        let known = first..end.min(self.end);
-        let words = known.start / WORD_BITS..known.end.div_ceil(WORD_BITS);
-        // No more than 32 words: the range is within the window.
-        let seen: u64 = if known.is_empty() {
-            0
-        } else {
-            words
-                .map(|word| {
-                    let base = word * WORD_BITS;
-                    let low = u64::MAX << known.start.saturating_sub(base);
-                    let high = u64::MAX >> (base + (WORD_BITS - 1)).saturating_sub(known.end - 1);
-                    let bits = self.words.get((word % WORDS as u64) as usize).copied().unwrap_or(0);
-                    u64::from((bits & low & high).count_ones())
-                })
-                .sum()
-        };
-        Gap { awaited: end.saturating_sub(first) - seen, past }
+        let seen = self.seen(first, end.min(self.end));
+        Gap { awaited: end.saturating_sub(first).saturating_sub(seen), past }
+    }
+
+    /// How many numbers were seen from `first` on and below `end`, both within the window.
+    fn seen(&self, first: u64, end: u64) -> u64 {
+        let Some(last) = end.checked_sub(1).filter(|last| first <= *last) else { return 0 };
+        let words = first / WORD_BITS..=last / WORD_BITS;
+        let seen = words.map(|word| {
+            let begin = word * WORD_BITS;
+            let low = u64::MAX << first.saturating_sub(begin);
+            let high = u64::MAX >> (begin + (WORD_BITS - 1)).saturating_sub(last);
+            let bits = self.words.get((word % WORDS as u64) as usize).copied().unwrap_or(0);
+            u64::from((bits & low & high).count_ones())
+        });
+        seen.sum()
     }
 }
 
@@ -164,7 +168,10 @@ mod tests {
         assert_eq!(window.missing(60, 70), Gap { awaited: 8, past: false });
         assert_eq!(window.missing(0, u64::MAX), Gap { awaited: u64::MAX - 5, past: false });
         window.accept(WINDOW + 1);
-        assert_eq!(window.missing(0, 4), Gap { awaited: 1, past: true });
+        assert_eq!(window.missing(0, 4), Gap { awaited: 1, past: false }, "0 and 1 had come");
+        window.accept(WINDOW + 2);
+        assert_eq!(window.missing(0, 4), Gap { awaited: 0, past: true }, "2 had not");
+        assert_eq!(window.missing(3, 4), Gap { awaited: 0, past: false });
         window.accept(u64::MAX);
         assert_eq!(window.missing(0, 66), Gap { awaited: 0, past: true });
         assert_eq!(window.missing(u64::MAX - 1, u64::MAX), Gap { awaited: 1, past: false });
@@ -174,12 +181,16 @@ mod tests {
         /// A set that remembers everything is the model of what is missing, too.
         #[test]
         fn counts_what_is_missing_as_a_set_does(
-            numbers in prop::collection::vec(0u64..5000, 0..1500),
+            straight in 0u64..2500,
+            numbers in prop_oneof![
+                prop::collection::vec(0u64..2600, 0..3),
+                prop::collection::vec(0u64..5000, 0..1500),
+            ],
             first in 0u64..5500,
             len in 0u64..3000,
         ) {
             let (mut window, mut set) = (Window::new(), BTreeSet::new());
-            for number in numbers {
+            for number in (0..straight).chain(numbers) {
                 if window.accept(number) != Seen::Replay {
                     set.insert(number);
                 }
@@ -187,7 +198,8 @@ mod tests {
             let floor = set.last().map_or(0, |last| (last + 1).saturating_sub(WINDOW));
             let end = first + len;
             let awaited = (first.max(floor)..end).filter(|number| !set.contains(number)).count() as u64;
-            let past = (first..end).any(|number| number < floor);
+            let lost = (0..floor).any(|number| !set.contains(&number));
+            let past = lost && first < floor && first < end;
             prop_assert_eq!(window.missing(first, end), Gap { awaited, past });
         }
 

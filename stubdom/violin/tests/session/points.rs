@@ -72,6 +72,20 @@ fn what_was_lost_long_before_keeps_no_channel_open() {
 }
 
 #[test]
+fn where_nothing_was_ever_lost_nothing_is_unknown_however_long_ago() {
+    let mut net = Net::established(7);
+    let after = net.switches[0].sent_point(PEER).unwrap();
+    let white = net.seal(0, FRAME, b"white").unwrap();
+    net.give(1, &white);
+    let upto = net.switches[0].sent_point(PEER).unwrap();
+    for _ in 0..5000 {
+        let red = net.seal(0, FRAME, b"red").unwrap();
+        net.give(1, &red);
+    }
+    assert_eq!(net.switches[1].missing(PEER, after, upto), Missing::Known(0));
+}
+
+#[test]
 fn points_of_two_keys_tell_nothing() {
     let mut net = Net::established(5);
     let after = net.switches[0].sent_point(PEER).unwrap();
