@@ -13,12 +13,14 @@
 //! | [`mesh`] | a node with a membership, which watches that what it is told makes sense |
 //! | [`switched`] | a node with a membership, the switch and guests |
 //! | [`sealed`] | a node with a membership and real sessions |
+//! | [`group`] | group snapshots: hosts with guests, stubs and shims that crash, and an oracle |
 //! | [`schedule`] | random schedules of joins, crashes and partitions, and whether all converge |
 //! | [`rng`] | random numbers from a seed |
 //!
 //! It must never read a real clock, a hash map's order, or anything else that differs between two
 //! runs.
 
+pub mod group;
 pub mod mesh;
 pub mod network;
 pub mod node;
