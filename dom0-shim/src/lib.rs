@@ -6,6 +6,7 @@
 pub mod api;
 pub mod cli;
 pub mod daemon;
+pub mod disks;
 pub mod error;
 pub mod paths;
 pub mod xl;

@@ -5,7 +5,7 @@
 
 DISKS_PACKAGES='lvm2 thin-provisioning-tools xfsprogs e2fsprogs'
 DISKS_TOOLS='lvm dmsetup thin_check thin_repair pdata_tools mkfs.xfs mke2fs e2fsck dumpe2fs'
-GUEST_MODULES_DISKS='xen-blkfront ext4'
+GUEST_MODULES_DISKS='xen-blkfront crc32c_generic ext4'
 
 fetch_disks() {
     local suite
@@ -25,6 +25,7 @@ stage_disks_dom0() {
         ln -sf lvm "$stage/usr/sbin/$tool"
     done
     ln -sf mke2fs "$stage/usr/sbin/mkfs.ext4"
+    ln -sf ../bin/busybox "$stage/usr/sbin/modprobe" # where the kernel and LVM look for it
     cat >"$stage/etc/lvm/lvm.conf" <<'END'
 devices { obtain_device_list_from_udev = 0 external_device_info_source = "none" use_devicesfile = 0 }
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
@@ -37,7 +38,7 @@ stage_disks_guest() {
     local root=$1 stage=$2 kver module name
     mkdir -p "$stage/disk"
     kver=$(ls "$root/usr/lib/modules")
-    for module in $GUEST_MODULES_DISKS crc32c_generic; do
+    for module in $GUEST_MODULES_DISKS; do
         /sbin/modprobe -d "$root" -S "$kver" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
     done | awk '!seen[$0]++' | while read -r module; do
         name=$(basename "$module" | sed 's/\.[xz][a-z]*$//')

@@ -5,7 +5,7 @@
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR, REPO.
 
 LAB_MODULES='xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback
-    bridge tun loop ext4 xfs dm-thin-pool dm-snapshot ahci sd_mod e1000e xen-blkfront xen-netfront openvswitch
+    bridge tun loop crc32c_generic ext4 xfs dm-thin-pool dm-snapshot ahci sd_mod e1000e xen-blkfront xen-netfront openvswitch
     vxlan'
 LAB_TOOLS_DOM0='xl libxl-save-helper xenstored xen-init-dom0 xenconsoled xenconsole xen-hvmctx
     xentop xenpm xenctx xen-hptool xen-diag xenstore-control lsevtchn readnotes

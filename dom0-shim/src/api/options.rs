@@ -48,6 +48,13 @@ pub struct SnapshotOptions {
     /// resized meanwhile: Xen does not log what they take again.
     #[arg(long)]
     pub keep_log: bool,
+    /// Leave a disk out, by its name (xvda); all: every disk
+    ///
+    /// Disks are snapshotted at the same moment as the memory: thin volumes of LVM, and files on a
+    /// file system with reflinks (XFS, Btrfs). A guest with another one is refused, unless it is left
+    /// out; the image says so then, and a restored guest finds that disk as it is by then.
+    #[arg(long = "no-disk", value_name = "DISK")]
+    pub no_disk: Vec<String>,
     /// How pages travel and are stored: auto, none, or some of lz4, delta and blocks
     ///
     /// auto uses lz4 where it gains time, as measured while it goes on. delta: the difference to
@@ -86,6 +93,7 @@ impl Default for SnapshotOptions {
             throttle: false,
             parent: None,
             keep_log: false,
+            no_disk: Vec::new(),
             codec: handoff::Codecs::Auto,
             suspend_timeout: 30,
             skip: SkipWhen::Policy,

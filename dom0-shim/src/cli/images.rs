@@ -11,6 +11,7 @@ use store::{ExportOptions, Image, ImportOptions, Manifest};
 
 use super::{Cli, print};
 use crate::api::Round;
+use crate::disks;
 use crate::error::{Context, Error, Result};
 
 /// Opens an image by name or path.
@@ -226,7 +227,7 @@ pub(super) fn options(name: Option<&str>) -> Result<ExportOptions<'static>> {
         Some(_) => Some(new_uuid()?),
         None => None,
     };
-    Ok(ExportOptions { name: name.map(str::to_owned), uuid, progress: None })
+    Ok(ExportOptions { name: name.map(str::to_owned), uuid, ..Default::default() })
 }
 
 /// A random uuid, as the kernel makes them.
@@ -258,9 +259,14 @@ pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
         let mut refused = None;
         let mut kept = Vec::new();
         for image in left {
-            match store::remove(&path(cli, image)) {
-                Ok(()) if cli.json => print::json_line(&json!({"removed": image})),
-                Ok(()) => println!("removed {image}"),
+            match disks::remove_image(&path(cli, image)) {
+                Ok(snapshots) => {
+                    match cli.json {
+                        true => print::json_line(&json!({"removed": image})),
+                        false => println!("removed {image}"),
+                    }
+                    snapshots?;
+                }
                 // Those that build on it may be among the others: it gets its turn after them.
                 Err(e @ store::Error::HasChildren { .. }) => {
                     refused.get_or_insert(e);

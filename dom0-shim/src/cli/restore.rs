@@ -3,8 +3,10 @@
 use std::io::{BufWriter, Write};
 
 use serde_json::json;
+use store::ExportOptions;
 
 use super::{Cli, images, print, restore_net};
+use crate::disks::restore::{Clones, remarks};
 use crate::error::{Error, Result};
 use crate::xl;
 
@@ -17,22 +19,34 @@ pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> R
             .hint("Restore a copy beside it with --name, or first: xl destroy it"));
     }
     restore_net::check(cli, &image)?;
+    for remark in remarks(&image) {
+        eprintln!("luthier: {remark}");
+    }
     // A damaged image must be refused before a domain is built from half of it.
     images::verify_all(&image)?;
-    let options = images::options(name)?;
+    let disks = Clones::of(&image, &target)?;
+    let options = ExportOptions { disks: disks.paths(), ..images::options(name)? };
     xl::restore(paused, |pipe| {
         let mut out = BufWriter::with_capacity(1 << 20, pipe);
         store::export_xl(&image, &mut out, options).map_err(Error::from)?;
         out.flush().map_err(|e| Error::new(format!("writing to xl restore: {e}")))
     })?;
+    // It has started: whatever happens now, they are its own.
+    let (paths, clones) = (disks.paths(), disks.json());
+    disks.keep();
     let domid = xl::find(&target)?.domid;
     if cli.json {
-        print::json_line(&json!({"image": image.manifest().id, "guest": target, "domid": domid}));
+        print::json_line(
+            &json!({"image": image.manifest().id, "guest": target, "domid": domid, "disks": clones}),
+        );
     } else {
         println!(
             "restored {target} as domain {domid}{}",
             if paused { ", paused: xl unpause it" } else { "" }
         );
+        for (vdev, path) in paths {
+            println!("  disk {vdev} is a copy of the image's: {path}");
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod allow;
 mod cap;
 mod desk;
+mod disks;
 mod fault;
 mod figures;
 mod gather;
@@ -83,6 +84,7 @@ pub fn run(options: Options) -> Result<()> {
     let journal = journal::open(&options.run)?;
     let kept = kept::open(&options.run)?;
     sweep(&options.images);
+    crate::disks::settle_all(&options.images);
     fault::init(&options.run);
     let mender = recovery::Mender { xen: xen.clone(), journal, kept, desk: desk::Desk::default() };
     let guests_to_mend = mender.start();

@@ -300,6 +300,10 @@ impl Snapshot<'_> {
             figures.insert("read".into(), json!(if why.is_some() { "all" } else { "changed" }));
             figures.insert("read_why".into(), json!(why));
         }
+        if let Some((disks, cost)) = self.guest.disks().figures()? {
+            figures.insert("disks".into(), disks);
+            figures.insert("disks_cost".into(), cost);
+        }
         if let Some(group) = &self.group {
             figures.insert("group".into(), group.clone());
         }
@@ -308,6 +312,7 @@ impl Snapshot<'_> {
             None => Made::Image(writer.commit(report)?),
             Some(_) => Made::Pending(writer.prepare(report)?),
         };
+        self.guest.disks().keep();
         if self.plan.keep_log {
             let manifest = image.manifest();
             let kept = self.guest.keep_log(&manifest.id, manifest.contents()).unwrap_or_else(|e| {

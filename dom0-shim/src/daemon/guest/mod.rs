@@ -23,6 +23,7 @@ use store::{Extents, State, StateKind};
 
 use super::allow::Attached;
 use super::cap::{self, Lowered};
+use super::disks::Disks;
 use super::journal::{Entry, Journal};
 use super::kept::KeptLogs;
 use super::saver;
@@ -55,6 +56,7 @@ pub(super) struct Guest {
     log_dirty: bool,
     log: LogPlan,
     kept: KeptLogs,
+    disks: Disks,
     /// The cap of its CPU time, if we have lowered it.
     lowered: Option<Lowered>,
     suspended: Suspended,
@@ -91,13 +93,15 @@ pub(super) struct Parts {
     pub(super) kept: KeptLogs,
     /// Pages to be made ready for the last round, as far as there is room.
     pub(super) prepare: u32,
+    /// Its disks, snapshotted while it stands still.
+    pub(super) disks: Disks,
 }
 
 impl Guest {
     /// Takes control, and notes it in the journal.
     pub(super) fn new(parts: Parts) -> Result<Self> {
-        let Parts { xen, journal, who, stub, frames, config, suspend_timeout, cancelled, log, kept, prepare } =
-            parts;
+        let Parts { xen, journal, who, stub, frames, config, suspend_timeout, .. } = parts;
+        let Parts { cancelled, log, kept, prepare, disks, .. } = parts;
         let info = xen.check_attached(&who)?;
         let span = xen.max_gpfn(who.domid).context("reading the guest's size")? + 1;
         let store = xenstore::Client::open().context("opening xenstore")?;
@@ -130,6 +134,7 @@ impl Guest {
             log_dirty: false,
             log,
             kept,
+            disks,
             lowered: None,
             suspended: Suspended::No,
             owed,
@@ -180,6 +185,11 @@ impl Guest {
     /// How long it then stood still.
     pub(super) fn suspended_time(&self) -> Duration {
         self.suspended_for
+    }
+
+    /// Its disks.
+    pub(super) fn disks(&mut self) -> &mut Disks {
+        &mut self.disks
     }
 
     /// What is not memory, once recorded.
@@ -295,7 +305,7 @@ impl Guest {
             }
             self.log_dirty = false;
         } else {
-            if let Err(e) = self.resume() {
+            if let Err(e) = self.let_go_on() {
                 failed("resuming", &name, e);
             }
             if let Err(e) = self.unthrottle() {

@@ -39,12 +39,14 @@ impl Guest {
         if info.suspended() {
             tracing::info!(guest = self.who.name, "is suspended by someone else, and will be left so");
             self.suspended = Suspended::Foreign;
+            self.disks.begin();
             return Ok(());
         }
         self.suspended = Suspended::Asked;
         let suspended = self.ask_to_suspend();
-        if suspended.is_err() {
-            self.withdraw()?;
+        match &suspended {
+            Ok(()) => self.disks.begin(),
+            Err(_) => self.withdraw()?,
         }
         suspended
     }
@@ -80,8 +82,16 @@ impl Guest {
         }
     }
 
-    /// The verb `Resume`.
+    /// The verb `Resume`. What its disks have must be as old as its memory: it goes on when their
+    /// snapshots are taken, or can't be.
     pub(in super::super) fn resume(&mut self) -> Verdict<()> {
+        let disks = self.disks.end();
+        self.let_go_on()?;
+        disks.map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
+    }
+
+    /// Lets it go on, whatever became of its disks' snapshots.
+    pub(super) fn let_go_on(&mut self) -> Verdict<()> {
         let woken = |name: &str| {
             refuse(
                 VerbErrorKind::Hypervisor,

@@ -8,6 +8,7 @@ use store::Image;
 use super::{Server, lock};
 use crate::api::{Event, ScheduleWish};
 use crate::daemon::schedule::{Answer, Host};
+use crate::disks;
 use crate::error::{Error, Result};
 
 impl Server {
@@ -73,8 +74,14 @@ impl Host for Server {
     }
 
     fn remove(&self, image: &str) -> Answer {
-        match store::remove(&self.image(image)) {
-            Ok(()) | Err(store::Error::NotFound { .. }) => Answer::Done,
+        match disks::remove_image(&self.image(image)) {
+            Ok(snapshots) => {
+                if let Err(e) = snapshots {
+                    tracing::error!(image, error = %e.message, "snapshots of its disks are left");
+                }
+                Answer::Done
+            }
+            Err(store::Error::NotFound { .. }) => Answer::Done,
             Err(e) => kept(image, &e),
         }
     }

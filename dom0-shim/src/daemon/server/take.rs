@@ -13,6 +13,7 @@ use super::ground::Ground;
 use super::{Attached, Server, Teller, lock, on_hang_up};
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::desk::Claim;
+use crate::daemon::disks::{Disks, Found};
 use crate::daemon::guest::{Guest, LogPlan, Parts};
 use crate::daemon::link::Connection;
 use crate::daemon::mailbox::Mailbox;
@@ -90,6 +91,7 @@ impl Server {
         let mut config = listed.config;
         xl::name_back_ends(&mut config, connection.stub);
         let networks = self.net.of_vifs(&xl::vifs(&config));
+        let disks = Found::of(&who.name, who.domid, &config, &options.no_disk)?;
         let frames = self.xen.frames(who.domid)?;
         let images = &self.options.images;
         let uuid = uuid_text(&who.uuid);
@@ -110,6 +112,7 @@ impl Server {
             policy: options.policy.name().into(),
         };
         let id = ImageId::unused(images, &who.name, created);
+        let disks = Disks::prepare(images, &id, &who.name, disks)?;
         let Ground { parent, base, read_all } = ground;
         let plan_base = if base.is_some() { handoff::Base::Log } else { handoff::Base::Everything };
         let writer = match parent {
@@ -135,6 +138,7 @@ impl Server {
             log: LogPlan::new(base, options.keep_log),
             kept: self.kept.clone(),
             prepare: options.prepare.wanted(),
+            disks,
         })?;
         tracing::info!(image, pages = guest.pages(), policy = options.policy.name(), "snapshot begins");
         tell(Event::Started { image: image.clone(), pages: guest.pages() });

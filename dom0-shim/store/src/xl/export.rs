@@ -26,6 +26,9 @@ pub struct ExportOptions<'a> {
     pub name: Option<String>,
     /// The UUID that the restored domain gets; the saved one's by default.
     pub uuid: Option<String>,
+    /// Disks that the restored domain gets in place of the saved one's: name (`xvda`) and path. Each must
+    /// be one of its configuration.
+    pub disks: Vec<(String, String)>,
     /// Called with pages done and pages in all, about once for 4 MiB.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
@@ -140,6 +143,14 @@ fn domain_config(state: &State, options: &ExportOptions<'_>) -> Result<Vec<u8>> 
     if let Some(uuid) = &options.uuid {
         check_uuid(uuid).map_err(Error::BadMeta)?;
         info.insert("uuid".into(), Value::from(uuid.as_str()));
+    }
+    for (vdev, path) in &options.disks {
+        let disks = config.get_mut("disks").and_then(Value::as_array_mut).into_iter().flatten();
+        let disk = disks
+            .filter_map(Value::as_object_mut)
+            .find(|disk| disk.get("vdev").and_then(Value::as_str) == Some(vdev))
+            .ok_or_else(|| bad(format!("it has no disk {vdev}")))?;
+        disk.insert("pdev_path".into(), Value::from(path.as_str()));
     }
     let mut text = serde_json::to_vec_pretty(&config).map_err(|e| bad(e.to_string()))?;
     text.push(0);

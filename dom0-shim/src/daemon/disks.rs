@@ -1,0 +1,276 @@
+//! The snapshots of a guest's disks, taken at the point at which its memory is.
+//!
+//! **When.** Between the moment at which the guest stands still and the one at which it goes on, beside
+//! the copying of what is left of its memory ([`Disks::begin`] to [`Disks::end`]). What takes long is
+//! done before: volumes and files are made, and what the page cache has of a file is written out again
+//! and again, so that little is left.
+//!
+//! **Why the disk fits the memory.** The guest writes through a ring of requests in its own memory. When
+//! it stands still, each request is in one of three states, and all end well:
+//!
+//! 1. *Answered, and the guest has taken the answer.* Then the back end had the block layer's word before
+//!    the guest stood still. The snapshot is taken later, of the same block device or file (a clone first
+//!    writes out the page cache, and device mapper's suspend waits for what is under way): it has it.
+//! 2. *Not answered, or answered and not taken.* For the memory of the image it is still under way, and
+//!    the restored guest does what it does after every migration: a front end that reconnects issues
+//!    all such requests again (Linux: `blkif_recover`, from its own list, not from the ring; FreeBSD and
+//!    others wait before they suspend, and have none). So it does not matter whether the back end has
+//!    done it before, during or after the snapshot, or by half: a read, write, flush or discard done twice
+//!    is the same as once. Their order among each other is nobody's promise while they are under way.
+//! 3. *Not issued yet.* The guest stands still until the snapshots are complete, so none that is issued
+//!    later is in them.
+//!
+//! So nothing has to be drained, the disk is never newer or older than the memory, and a guest that
+//! finds its file system mounted in memory goes on with it. For anybody else (`fsck`) the disk is as after
+//! a loss of power.
+//!
+//! **What remains of one that failed.** Nothing: dropping [`Disks`] removes the snapshots, and a note
+//! beside the images has the next daemon do it if this one is killed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use privcmd::xenstore;
+use serde_json::{Value, json};
+use store::ImageId;
+
+use super::figures::ms;
+use crate::disks::find::{self, Disk, Way};
+use crate::disks::notes::Notes;
+use crate::disks::{Kept, Record, lvm, reflink, settle};
+use crate::error::{Context, Error, Result};
+
+/// How long the guest stands still for its disks at most. After that it goes on without a snapshot.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often what the page cache has of files is written out until the guest is suspended.
+const SYNC_EVERY: Duration = Duration::from_millis(250);
+
+/// How the disks of a guest will be snapshotted: looked at before anything is begun.
+#[derive(Debug)]
+pub(super) struct Found(Vec<(Disk, Way)>);
+
+impl Found {
+    /// Looks at the disks of a guest. `left_out` are names of disks, or `all`.
+    ///
+    /// # Errors
+    /// One can't be snapshotted, and was not left out.
+    pub(super) fn of(name: &str, domid: u16, config: &Value, left_out: &[String]) -> Result<Self> {
+        let mut store = xenstore::Client::open().context("opening xenstore")?;
+        let disks = find::disks(&mut store, domid, config)?;
+        find::ways(name, disks, left_out).map(Self)
+    }
+}
+
+/// One disk's snapshot, ready to be taken.
+#[derive(Debug)]
+enum Part {
+    Thin(lvm::Snapshot),
+    Reflink(reflink::Copy),
+}
+
+impl Part {
+    fn take(&self) -> Result<()> {
+        match self {
+            Self::Thin(snapshot) => snapshot.take(),
+            Self::Reflink(copy) => copy.take(),
+        }
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        match self {
+            Self::Thin(snapshot) => snapshot.make_durable(),
+            Self::Reflink(copy) => copy.make_durable(),
+        }
+    }
+}
+
+/// Whether the snapshots are taken.
+#[derive(Debug)]
+enum Cut {
+    NotYet,
+    Going(Receiver<Result<Duration>>),
+    Failed,
+    Taken { took: Duration, waited: Duration },
+}
+
+/// The disks of a guest during its snapshot.
+#[derive(Debug)]
+pub(super) struct Disks {
+    images: PathBuf,
+    id: ImageId,
+    records: Vec<Record>,
+    parts: Arc<Vec<Part>>,
+    /// While there is one, files are written out.
+    syncing: Option<Sender<()>>,
+    cut: Cut,
+    kept: bool,
+}
+
+impl Disks {
+    /// Makes ready what snapshots for the image `id` need. What it makes is noted first.
+    ///
+    /// # Errors
+    /// A file system without reflinks, no room, or LVM's words. Nothing is left then.
+    pub(super) fn prepare(images: &Path, id: &ImageId, name: &str, found: Found) -> Result<Self> {
+        let Found(found) = found;
+        let records: Vec<Record> = found.iter().map(|(disk, way)| find::record(id, disk, way)).collect();
+        let mut this = Self {
+            images: images.to_owned(),
+            id: id.clone(),
+            records,
+            parts: Arc::default(),
+            syncing: None,
+            cut: Cut::NotYet,
+            kept: false,
+        };
+        if !this.any() {
+            return Ok(this);
+        }
+        Notes::of(images).put(id, &this.records)?;
+        let mut parts = Vec::new();
+        for ((disk, way), record) in found.iter().zip(&this.records) {
+            let part = part(way, record).map_err(|e| find::refusal(name, disk, e))?;
+            parts.extend(part);
+        }
+        this.parts = Arc::new(parts);
+        this.syncing = Some(keep_written(&this.parts));
+        Ok(this)
+    }
+
+    /// Whether there are snapshots to take.
+    fn any(&self) -> bool {
+        self.records.iter().any(Record::has_snapshot)
+    }
+
+    /// The guest stands still: begins to take the snapshots, and does not wait.
+    pub(super) fn begin(&mut self) {
+        self.syncing = None;
+        if self.parts.is_empty() {
+            return;
+        }
+        let (parts, (tell, told)) = (Arc::clone(&self.parts), mpsc::channel());
+        self.cut = Cut::Going(told);
+        thread::spawn(move || {
+            let began = Instant::now();
+            let taken = parts.iter().try_for_each(Part::take);
+            // Nobody listens any more when the guest has gone on meanwhile.
+            let _ = tell.send(taken.map(|()| began.elapsed()));
+        });
+    }
+
+    /// The guest is about to go on: waits for the snapshots, but not for ever.
+    ///
+    /// # Errors
+    /// One was not taken (in time): there must be no image then. It is told once.
+    pub(super) fn end(&mut self) -> Result<()> {
+        let Cut::Going(told) = &self.cut else { return Ok(()) };
+        let began = Instant::now();
+        let (cut, result) = match told.recv_timeout(PATIENCE) {
+            Ok(Ok(took)) => (Cut::Taken { took, waited: began.elapsed() }, Ok(())),
+            Ok(Err(e)) => (Cut::Failed, Err(e)),
+            // It may come yet, and is waited for before it is removed.
+            Err(RecvTimeoutError::Timeout) => return Err(slow()),
+            Err(RecvTimeoutError::Disconnected) => {
+                (Cut::Failed, Err(Error::new("a snapshot of a disk failed")))
+            }
+        };
+        self.cut = cut;
+        result
+    }
+
+    /// What the image says of the disks, and what they cost. Has all of it on the disk first.
+    ///
+    /// # Errors
+    /// They were not taken, or can't be written.
+    pub(super) fn figures(&self) -> Result<Option<(Value, Value)>> {
+        if self.records.is_empty() {
+            return Ok(None);
+        }
+        let (took, waited) = match &self.cut {
+            Cut::Taken { took, waited } => (*took, *waited),
+            _ if self.parts.is_empty() => Default::default(),
+            _ => return Err(Error::new("the guest's disks were not snapshotted")),
+        };
+        self.parts.iter().try_for_each(Part::make_durable)?;
+        Ok(Some((json!(self.records), json!({"ms": ms(took), "suspended_ms": ms(waited)}))))
+    }
+
+    /// The image is there, or waits for its group's decision: the snapshots stay with it.
+    pub(super) fn keep(&mut self) {
+        self.kept = true;
+        if self.any()
+            && let Err(e) = settle(&self.images, &self.id)
+        {
+            tracing::warn!(image = self.id.as_str(), error = %e.message, "the note of its disks");
+        }
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        if self.kept || !self.any() {
+            return;
+        }
+        let (images, id, cut) =
+            (self.images.clone(), self.id.clone(), std::mem::replace(&mut self.cut, Cut::Failed));
+        // Without an image of this name, that removes them.
+        let undo = move || {
+            if let Err(e) = settle(&images, &id) {
+                tracing::error!(image = id.as_str(), error = %e.message, "snapshots of disks are left until luthierd starts again");
+            }
+        };
+        match cut {
+            Cut::Going(told) => {
+                // Whoever drops us has better things to do than to wait for a disk that hangs.
+                thread::spawn(move || {
+                    let _ = told.recv();
+                    undo();
+                });
+            }
+            _ => undo(),
+        }
+    }
+}
+
+fn slow() -> Error {
+    Error::new(format!("the disks were not snapshotted within {} s", PATIENCE.as_secs()))
+}
+
+/// Makes ready what the snapshot of one disk needs, if it has one.
+fn part(way: &Way, record: &Record) -> Result<Option<Part>> {
+    match (way, &record.kept) {
+        (Way::Thin(volume), Kept::Thin { snapshot, .. }) => {
+            let name = snapshot.split_once('/').map_or(snapshot.as_str(), |(_, name)| name);
+            lvm::Snapshot::prepare(volume, name).map(|s| Some(Part::Thin(s)))
+        }
+        (Way::Reflink(file), Kept::Reflink { snapshot, .. }) => {
+            reflink::Copy::prepare(file, snapshot).map(|c| Some(Part::Reflink(c)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Writes files out again and again until what this returns is dropped.
+fn keep_written(parts: &Arc<Vec<Part>>) -> Sender<()> {
+    let (parts, (stop, stopped)) = (Arc::clone(parts), mpsc::channel());
+    let copies = parts.iter().any(|part| matches!(part, Part::Reflink(_)));
+    if copies {
+        thread::spawn(move || {
+            while stopped.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
+                for part in parts.iter() {
+                    if let Part::Reflink(copy) = part
+                        && let Err(e) = copy.sync()
+                    {
+                        // The copy itself will say what it is.
+                        tracing::debug!(error = %e, "writing out a disk");
+                    }
+                }
+            }
+        });
+    }
+    stop
+}

@@ -1,0 +1,68 @@
+//! Notes of snapshots that no image names yet, or that go with an image that is being removed: one file
+//! an image, beside the images. They must outlive the host, as the snapshots do.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use store::ImageId;
+
+use super::Record;
+use crate::error::{Context, Result};
+
+/// The folder, within that of the images. It has no image's name.
+const FOLDER: &str = "disk-notes";
+
+/// The notes of a folder of images.
+#[derive(Clone, Debug)]
+pub struct Notes {
+    dir: PathBuf,
+}
+
+impl Notes {
+    /// Those of this folder of images.
+    pub fn of(images: &Path) -> Self {
+        Self { dir: images.join(FOLDER) }
+    }
+
+    fn path(&self, id: &ImageId) -> PathBuf {
+        self.dir.join(format!("{id}.json"))
+    }
+
+    /// Writes a note: it is on the disk when this returns.
+    pub fn put(&self, id: &ImageId, records: &[Record]) -> Result<()> {
+        let (path, new) = (self.path(id), self.dir.join(format!("{id}.new")));
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.dir)?;
+            let mut file = File::create(&new)?;
+            file.write_all(&serde_json::to_vec(records)?)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().context(format!("writing {}", path.display()))
+    }
+
+    /// What is noted for an image; nothing when there is no note, or a torn one.
+    pub fn get(&self, id: &ImageId) -> Vec<Record> {
+        fs::read(self.path(id)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Removes a note, if it is there.
+    pub fn remove(&self, id: &ImageId) -> Result<()> {
+        match fs::remove_file(self.path(id)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).context(format!("removing {}", self.path(id).display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The images that have notes.
+    pub fn all(&self) -> Vec<ImageId> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.file_name().into_string().ok()?.strip_suffix(".json")?.parse().ok())
+            .collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! What an image says of a disk, and the names of snapshots.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use store::ImageId;
+
+use super::{lvm, reflink};
+use crate::error::{Error, Result};
+
+/// What a volume's name begins with when it is a snapshot of ours.
+const VOLUME: &str = "luthier_";
+
+/// Longest part of a guest's name in a volume's, in octets: LVM has room for 127 in all.
+const MAX_GUEST: usize = 40;
+
+/// A disk of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name in the guest's configuration: `xvda`.
+    pub vdev: String,
+    /// What the image has of it.
+    #[serde(flatten)]
+    pub kept: Kept,
+}
+
+/// What an image has of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Kept {
+    /// A thin snapshot of a thin volume, both as `GROUP/VOLUME`.
+    Thin {
+        /// The guest's volume.
+        source: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// A reflink copy of a file.
+    Reflink {
+        /// The guest's file.
+        source: PathBuf,
+        /// The copy.
+        snapshot: PathBuf,
+    },
+    /// Nothing: the guest can't write to it.
+    ReadOnly {
+        /// What it is.
+        source: String,
+    },
+    /// Nothing: the operator said so.
+    LeftOut {
+        /// What it is.
+        source: String,
+    },
+}
+
+impl Record {
+    /// Whether there is a snapshot that goes with the image.
+    pub fn has_snapshot(&self) -> bool {
+        matches!(self.kept, Kept::Thin { .. } | Kept::Reflink { .. })
+    }
+
+    /// Whether the snapshot's name is the one that a disk of this image gets: only then is it ours.
+    pub fn is_of(&self, id: &ImageId) -> bool {
+        match &self.kept {
+            Kept::Thin { snapshot, .. } => {
+                snapshot.split_once('/').is_some_and(|(_, name)| name == volume_name(id, &self.vdev))
+            }
+            Kept::Reflink { snapshot, .. } => snapshot
+                .parent()
+                .and_then(Path::parent)
+                .is_some_and(|dir| snapshot.is_absolute() && *snapshot == file_name_in(dir, id, &self.vdev)),
+            Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
+        }
+    }
+
+    /// Removes the snapshot, which may be there, half there, or gone. The caller has looked whether it
+    /// is ours.
+    ///
+    /// # Errors
+    /// It is still there; the message names it.
+    pub(super) fn remove_snapshot(&self) -> Result<()> {
+        match &self.kept {
+            Kept::Thin { source, snapshot } => lvm::remove_snapshot(source, snapshot),
+            Kept::Reflink { snapshot, .. } => reflink::remove(snapshot),
+            Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Ok(()),
+        }
+        .map_err(|e| Error { message: format!("disk {}: {}", self.vdev, e.message), ..e })
+    }
+}
+
+/// The name of the snapshot volume of a disk.
+pub(super) fn volume_name(id: &ImageId, vdev: &str) -> String {
+    let stamp = id.as_str().split_once('@').map_or("", |(_, stamp)| stamp);
+    let guest: String = id.guest().chars().take(MAX_GUEST).collect();
+    format!("{VOLUME}{guest}_{stamp}_{}", plain(vdev))
+}
+
+/// The path of the reflink copy of a disk that is a file in `dir`.
+pub(super) fn file_name_in(dir: &Path, id: &ImageId, vdev: &str) -> PathBuf {
+    dir.join(reflink::FOLDER).join(format!("{id}-{}.raw", plain(vdev)))
+}
+
+/// Letters and digits only: what becomes part of a name.
+fn plain(vdev: &str) -> String {
+    vdev.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
+}

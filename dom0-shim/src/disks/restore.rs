@@ -1,0 +1,152 @@
+//! Writable clones of an image's disks, for the guest that is restored from it: the image stays as it
+//! is, and the guest's former disks, which have gone on since, are not touched.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use store::Image;
+
+use super::{Kept, Record, lvm, of_report, reflink};
+use crate::error::{Error, Result};
+
+/// Longest part of a guest's name in a clone's, in octets.
+const MAX_NAME: usize = 48;
+
+/// Clones that were made; those of a restore that fails go when this is dropped.
+#[derive(Debug, Default)]
+pub struct Clones {
+    made: Vec<Made>,
+    kept: bool,
+}
+
+#[derive(Debug)]
+struct Made {
+    vdev: String,
+    /// What the new guest opens.
+    path: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Volume { group: String, name: String },
+    File(PathBuf),
+}
+
+impl Clones {
+    /// Makes them all, for a guest `target`.
+    ///
+    /// # Errors
+    /// A snapshot is not there (any more), or there is no room. Then there are none.
+    pub fn of(image: &Image, target: &str) -> Result<Self> {
+        let records = of_report(&image.manifest().report);
+        let mut clones = Self::default();
+        let stamp: String =
+            store::utc_text(SystemTime::now()).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        for record in records.iter().filter(|r| r.has_snapshot()) {
+            let made = clone(record, target, &stamp).map_err(|e| {
+                let id = &image.manifest().id;
+                let what = format!("disk {} of {id} can't be brought back: {}", record.vdev, e.message);
+                Error { message: what, ..e }
+            })?;
+            clones.made.push(made);
+        }
+        Ok(clones)
+    }
+
+    /// Each disk's name and what it is to be now.
+    pub fn paths(&self) -> Vec<(String, String)> {
+        self.made.iter().map(|m| (m.vdev.clone(), m.path.clone())).collect()
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        self.made.iter().map(|m| json!({"vdev": m.vdev, "path": m.path})).collect()
+    }
+
+    /// They are the guest's now.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Clones {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for made in &self.made {
+            let removed = match &made.what {
+                What::Volume { group, name } => lvm::remove_clone(group, name),
+                What::File(path) => reflink::remove(path),
+            };
+            if let Err(e) = removed {
+                eprintln!("luthier: {} is left: {}", made.path, e.message);
+            }
+        }
+    }
+}
+
+/// What the operator should know of disks that the image has not: a line each.
+pub fn remarks(image: &Image) -> Vec<String> {
+    let records = of_report(&image.manifest().report);
+    let left_out = records.iter().filter_map(|record| match &record.kept {
+        Kept::LeftOut { source } => Some(format!(
+            "disk {} was left out of the image: the guest finds {source} as it is now, which its memory may not fit",
+            record.vdev
+        )),
+        _ => None,
+    });
+    left_out.collect()
+}
+
+fn clone(record: &Record, target: &str, stamp: &str) -> Result<Made> {
+    let vdev = &record.vdev;
+    let gone = |what: &dyn std::fmt::Display| {
+        Error::new(format!("its snapshot {what} is not here"))
+            .hint("Was it removed, or is the image from another host? Bring it back, or restore another image: luthier list")
+    };
+    let name = |n: u32| match n {
+        0 => format!("{}_{vdev}_{stamp}", plain(target)),
+        n => format!("{}_{vdev}_{stamp}-{n}", plain(target)),
+    };
+    match &record.kept {
+        Kept::Thin { snapshot, .. } => {
+            if !lvm::exists(snapshot).map_err(|e| gone(&format!("{snapshot} ({})", e.message)))? {
+                return Err(gone(snapshot));
+            }
+            let group = snapshot.split_once('/').map_or("", |(group, _)| group);
+            let mut n = 0;
+            while lvm::exists(&format!("{group}/{}", name(n)))? {
+                n += 1;
+            }
+            let path = lvm::clone(snapshot, &name(n))?;
+            Ok(Made {
+                vdev: vdev.clone(),
+                path,
+                what: What::Volume { group: group.to_owned(), name: name(n) },
+            })
+        }
+        Kept::Reflink { snapshot, .. } => {
+            if !snapshot.is_file() {
+                return Err(gone(&snapshot.display()));
+            }
+            // Beside the disk that it was, as long as that folder is there.
+            let folder = snapshot.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+            let to = (0..).map(|n| folder.join(format!("{}.raw", name(n)))).find(|path| !path.exists());
+            let to = to.unwrap_or_else(|| folder.join("clone.raw"));
+            reflink::clone(snapshot, &to)?;
+            let path = to.to_string_lossy().into_owned();
+            Ok(Made { vdev: vdev.clone(), path, what: What::File(to) })
+        }
+        Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Err(Error::new("there is no snapshot of it")),
+    }
+}
+
+/// What a name of LVM's can have.
+fn plain(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+');
+    let plain: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).take(MAX_NAME).collect();
+    format!("restored_{plain}")
+}

@@ -1,0 +1,154 @@
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("luthier-disks-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("images")).unwrap();
+        Self(path)
+    }
+
+    fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
+    /// The record of a file's copy, and the copy.
+    fn copy(&self, id: &ImageId) -> Record {
+        let record = file_record(&self.0, id);
+        let Kept::Reflink { snapshot, .. } = &record.kept else { unreachable!() };
+        fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
+        fs::write(snapshot, "as it was").unwrap();
+        record
+    }
+
+    fn copies(&self) -> usize {
+        fs::read_dir(self.0.join("luthier-disks")).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn id(text: &str) -> ImageId {
+    text.parse().unwrap()
+}
+
+fn file_record(dir: &Path, id: &ImageId) -> Record {
+    let snapshot = record::file_name_in(dir, id, "xvda");
+    Record { vdev: "xvda".into(), kept: Kept::Reflink { source: dir.join("web.raw"), snapshot } }
+}
+
+#[test]
+fn what_an_image_says_of_its_disks_reads_back() {
+    let id = id("web@20261122T081500Z-2");
+    let thin =
+        Kept::Thin { source: "vg/web".into(), snapshot: format!("vg/{}", record::volume_name(&id, "xvdb")) };
+    let records = vec![
+        file_record(Path::new("/srv"), &id),
+        Record { vdev: "xvdb".into(), kept: thin },
+        Record { vdev: "xvdc".into(), kept: Kept::LeftOut { source: "/dev/sdb".into() } },
+    ];
+    let report = json!({"disks": records});
+    assert_eq!(report["disks"][1]["how"], "thin");
+    assert_eq!(report["disks"][1]["snapshot"], "vg/luthier_web_20261122T081500Z-2_xvdb");
+    assert_eq!(of_report(&report), records);
+    assert!(records.iter().all(|r| r.is_of(&id)));
+    assert_eq!(of_report(&json!({"rounds": []})), []);
+}
+
+#[test]
+fn only_names_that_the_image_gives_are_its_own() {
+    let (own, other) = (id("web@20261122T081500Z"), id("db@20261122T081500Z"));
+    let record = file_record(Path::new("/srv"), &own);
+    assert!(record.is_of(&own) && !record.is_of(&other));
+    let file = |snapshot: &str| Record {
+        vdev: "xvda".into(),
+        kept: Kept::Reflink { source: "/srv/web.raw".into(), snapshot: snapshot.into() },
+    };
+    for path in
+        ["/srv/web.raw", "/srv/web@20261122T081500Z-xvda.raw", "luthier-disks/web@20261122T081500Z-xvda.raw"]
+    {
+        assert!(!file(path).is_of(&own), "{path}");
+    }
+    let volume = |snapshot: &str| Record {
+        vdev: "xvda".into(),
+        kept: Kept::Thin { source: "vg/web".into(), snapshot: snapshot.into() },
+    };
+    assert!(volume("vg/luthier_web_20261122T081500Z_xvda").is_of(&own));
+    for name in ["vg/web", "luthier_web_20261122T081500Z_xvda", "vg/luthier_web_20261122T081500Z_xvdb"] {
+        assert!(!volume(name).is_of(&own), "{name}");
+    }
+}
+
+#[test]
+fn snapshots_of_an_image_that_never_came_are_removed_and_others_stay() {
+    let folder = Folder::new("settle");
+    let (gone, there, waits) = (id("a@20261122T081500Z"), id("b@20261122T081500Z"), id("c@20261122T081500Z"));
+    for id in [&gone, &there, &waits] {
+        Notes::of(&folder.images()).put(id, &[folder.copy(id)]).unwrap();
+    }
+    fs::create_dir(folder.images().join(there.as_str())).unwrap();
+    fs::create_dir(folder.images().join(format!("{waits}.pending"))).unwrap();
+    assert_eq!(folder.copies(), 3);
+    settle_all(&folder.images());
+    assert_eq!(folder.copies(), 2);
+    // Its group has not decided yet: the note stays.
+    assert_eq!(Notes::of(&folder.images()).all(), std::slice::from_ref(&waits));
+    fs::rename(folder.images().join(format!("{waits}.pending")), folder.images().join(waits.as_str()))
+        .unwrap();
+    settle(&folder.images(), &waits).unwrap();
+    assert_eq!((folder.copies(), Notes::of(&folder.images()).all().len()), (2, 0));
+    // Without a note there is nothing to decide.
+    settle(&folder.images(), &gone).unwrap();
+    assert_eq!(folder.copies(), 2);
+}
+
+#[test]
+fn a_note_never_has_a_file_removed_that_is_not_the_images() {
+    let folder = Folder::new("foreign");
+    let (own, victim) = (id("a@20261122T081500Z"), id("b@20261122T081500Z"));
+    let record = folder.copy(&victim);
+    Notes::of(&folder.images()).put(&own, &[record]).unwrap();
+    settle_all(&folder.images());
+    assert_eq!(folder.copies(), 1);
+}
+
+#[test]
+fn an_images_snapshots_go_with_it() {
+    let folder = Folder::new("remove");
+    let (own, other) = (id("a@20261122T081500Z"), id("b@20261122T081500Z"));
+    let image = folder.images().join(own.as_str());
+    fs::create_dir(&image).unwrap();
+    // A manifest that names, beside its own disk, another image's.
+    let report = json!({"disks": [folder.copy(&own), folder.copy(&other)]});
+    fs::write(image.join("manifest.json"), json!({"report": report}).to_string()).unwrap();
+    assert_eq!(folder.copies(), 2);
+    remove_image(&image).unwrap().unwrap();
+    assert!(!image.exists());
+    assert_eq!(folder.copies(), 1);
+    assert!(Notes::of(&folder.images()).all().is_empty());
+    // One that is not there fails as ever.
+    assert!(remove_image(&image).is_err());
+}
+
+#[test]
+fn a_file_system_without_reflinks_is_told_and_nothing_is_left() {
+    // The memory's own file system has none.
+    let dir = PathBuf::from(format!("/dev/shm/luthier-disks-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let (file, own) = (dir.join("web.raw"), id("web@20261122T081500Z"));
+    fs::write(&file, [1; 4096]).unwrap();
+    let error = reflink::Copy::prepare(&file, &record::file_name_in(&dir, &own, "xvda")).unwrap_err();
+    assert!(error.message.contains("can't share blocks"), "{error}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    fs::remove_dir_all(dir).unwrap();
+}

@@ -1,0 +1,29 @@
+//! Running the tools of LVM and of the device mapper.
+
+use std::process::{Command, Stdio};
+
+use crate::error::{Context, Error, Result};
+
+/// Runs a tool to its end and returns what it printed.
+///
+/// # Errors
+/// It can't be run, or it says no: then its last words.
+pub(super) fn run(tool: &str, args: &[&str]) -> Result<String> {
+    let output = Command::new(tool)
+        .args(args)
+        .stdin(Stdio::null())
+        // Messages are compared, and numbers are read.
+        .env("LC_ALL", "C")
+        // LVM complains about our files otherwise.
+        .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+        .output()
+        .context(format!("running {tool}"))
+        .map_err(|e| e.hint("Disks on LVM need Debian's packages lvm2 and dmsetup"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let words: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let words = words.get(words.len().saturating_sub(3)..).unwrap_or_default().join("; ");
+    Err(Error::new(format!("{tool} failed: {words}")))
+}

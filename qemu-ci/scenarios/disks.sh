@@ -1,0 +1,72 @@
+# What scenarios of disks share, beside luthier.sh: a volume group `vg` with a thin pool, and XFS on /srv.
+# Sourced by them, in Dom0.
+
+# Makes both, on files of the store's file system. Whatever an earlier scenario left goes first.
+make_ground() {
+    clear_ground
+    for module in crc32c_generic xfs dm-thin-pool dm-snapshot; do modprobe $module; done
+    mkdir -p /srv "$IMAGES"
+    truncate -s 500M "$IMAGES/vg.img" "$IMAGES/xfs.img"
+    run losetup /dev/loop6 "$IMAGES/vg.img"
+    run losetup /dev/loop7 "$IMAGES/xfs.img"
+    run vgcreate -qq vg /dev/loop6
+    run lvcreate -qq -L 192M -T vg/pool
+    run mkfs.xfs -q -f /dev/loop7
+    run mount -t xfs /dev/loop7 /srv
+}
+
+clear_ground() {
+    umount /srv 2>/dev/null
+    vgchange -qq -an vg 2>/dev/null
+    for name in $(dmsetup ls 2>/dev/null | awk '/^vg-/ { print $1 }'); do dmsetup remove --force "$name"; done
+    losetup -d /dev/loop6 2>/dev/null
+    losetup -d /dev/loop7 2>/dev/null
+    return 0
+}
+
+# thin_disk NAME: a thin volume vg/NAME with ext4 on it; file_disk NAME: a file /srv/NAME.raw.
+thin_disk() {
+    run lvcreate -qq -V 64M -T vg/pool -n "$1"
+    run mkfs.ext4 -q "/dev/vg/$1"
+}
+file_disk() {
+    truncate -s 64M "/srv/$1.raw"
+    run mkfs.ext4 -q "/srv/$1.raw"
+}
+
+# start_disk_guest DISKS NAME [MEM_MIB] [VCPUS] [WORDS...]: as start_guest.
+start_disk_guest() {
+    disks=$1
+    shift
+    mkguest --disk "$disks" "$@" >"$1.cfg"
+    rm -f "$(console "$1")"
+    run xl create -q "$1.cfg"
+    await 240 "first link of $1" past_link "$1" 2
+}
+
+# journal_right NAME [SECONDS]: waits until the guest has compared its whole journal once more with
+# what its disk has, and nothing was wrong.
+journal_right() {
+    local goal
+    goal=$(grep -c '^journal ' "$(console "$1")")
+    await "${2:-120}" "look of $1 at its journal" journals "$1" "$goal"
+    grep -h CORRUPT "$(console "$1")" && fail "$1 found its disk wrong"
+    return 0
+}
+journals() { [ "$(grep -c '^journal ' "$(console "$1")")" -gt "$2" ]; }
+
+# snapshots: names of all snapshots of disks, volumes and files.
+snapshots() {
+    lvs --noheadings -o lv_name vg 2>/dev/null | tr -d ' ' | grep '^luthier_'
+    ls /srv/luthier-disks 2>/dev/null
+    return 0
+}
+snapshots_left() { equal "$(snapshots | wc -l)" "$1" "snapshots of disks ($(snapshots | tr '\n' ' '))"; }
+
+# fsck_clone FILE: a disk as it was at the cut, as after a loss of power: its ext4 must need no more
+# than its journal, and be right then.
+fsck_clone() {
+    e2fsck -p "$1" >fsck.log 2>&1
+    [ $? -le 1 ] || { cat fsck.log; fail "fsck of $1 had more to do than the journal"; }
+    run e2fsck -fn "$1"
+}
