@@ -87,9 +87,7 @@ impl Decided {
             Outcome::Committed { manifest, .. } => {
                 manifest.clone().map(|manifest| Output::Commit { group, manifest })
             }
-            Outcome::Aborted { why, .. } => {
-                Some(Output::Abort { group, why: why.clone(), settle: Some(group.epoch) })
-            }
+            Outcome::Aborted { why, .. } => Some(Output::Abort { group, why: why.clone(), settle: None }),
             Outcome::Nothing => None,
         }
     }

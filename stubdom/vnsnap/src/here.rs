@@ -4,6 +4,7 @@ use crate::coordinator::Stage;
 use crate::decided::{Decided, Outcome};
 use crate::error::{Cause, Why, text};
 use crate::io::{Local, Output};
+use crate::message::{Body, Phase};
 use crate::node::{Node, PENDING_MAX};
 use crate::pending::Pending;
 use crate::{GroupId, MANIFEST_MAX, PART_MAX};
@@ -20,6 +21,9 @@ impl Node {
             Local::Failed { why, .. } if self.is_writing(group) => {
                 let cause = Cause::Failed(text(why));
                 self.give_up(Why { member: self.io.me, cause });
+            }
+            Local::Failed { why, .. } if self.pending.iter().any(|pending| pending.group == group) => {
+                self.fail_pending(group, Cause::Failed(text(why)));
             }
             Local::Cancel { .. } if self.is_writing(group) => {}
             Local::Cancel { .. } if self.coordinates(group) => {
@@ -69,6 +73,13 @@ impl Node {
         self.participant = None;
     }
 
+    /// What was complete here is so no more, or is not what was committed.
+    fn fail_pending(&mut self, group: GroupId, cause: Cause) {
+        let why = Why { member: self.io.me, cause };
+        self.io.send(group.initiator, Body::Report { group, phase: Phase::Failed(why.clone()) });
+        self.abort_pending(group, why);
+    }
+
     fn committed(&mut self, group: GroupId, manifest: &[u8]) {
         if self.is_writing(group) {
             if manifest.is_empty() {
@@ -104,8 +115,12 @@ impl Node {
             self.commit(manifest);
         } else if self.pending.iter().any(|pending| pending.group == group) {
             self.commit_pending(group, manifest.to_vec());
-        } else if let Some(decided) = self.decided.iter_mut().find(|decided| decided.group == group) {
-            decided.set_manifest(manifest);
+        } else if let Some(place) = self.decided.iter().position(|decided| decided.group == group) {
+            // The last used are the last to be forgotten.
+            if let Some(mut decided) = self.decided.remove(place) {
+                decided.set_manifest(manifest);
+                self.decided.push_back(decided);
+            }
         } else if group.initiator == me {
             let outcome = Outcome::committed(manifest, false);
             let net = self.net(group.network).members(me);
@@ -149,7 +164,8 @@ impl Node {
             let outcome = Outcome::Aborted { why: why.clone(), flipped: true };
             let others = net.into_iter().filter(|id| *id != me);
             self.keep(Decided::to_tell(&self.io, group, outcome, others, false));
-            self.io.tell(Output::Abort { group, why, settle: Some(group.epoch) });
+            // That the ports go to its epoch was said above.
+            self.io.tell(Output::Abort { group, why, settle: None });
         } else {
             self.find(group, members);
         }

@@ -54,7 +54,8 @@ pub enum Local<'a> {
         /// The part.
         part: &'a [u8],
     },
-    /// It can't go on here: a job failed, a guest left, the shim is gone.
+    /// It can't go on here: a job failed, a guest left, the shim is gone, what was stored is lost, or the
+    /// manifest that came does not have this host's part.
     Failed {
         /// The group.
         group: GroupId,

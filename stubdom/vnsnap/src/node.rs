@@ -20,6 +20,9 @@ const NETS_MAX: usize = 1024;
 /// Decided groups that are remembered.
 const DECIDED_MAX: usize = 32;
 
+/// Manifests of decided groups that are kept; the shim has them all.
+const MANIFESTS_MAX: u32 = 3;
+
 /// Undecided groups that are complete here.
 pub(crate) const PENDING_MAX: usize = 16;
 
@@ -356,7 +359,7 @@ impl Node {
         let mut kept = 0;
         for decided in self.decided.iter_mut().rev() {
             kept += u32::from(decided.has_manifest());
-            if kept > 2 {
+            if kept > MANIFESTS_MAX {
                 decided.forget_manifest();
             }
         }

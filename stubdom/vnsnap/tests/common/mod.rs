@@ -22,6 +22,8 @@ pub struct Host {
     /// What survives everything.
     pub disk: BTreeMap<GroupId, Disk>,
     pub members: BTreeMap<GroupId, Vec<u64>>,
+    /// The last epoch of which its shim heard, if it keeps that.
+    pub highest: Option<u32>,
     /// The epoch of its port, and epochs at which it was captured.
     pub epoch: u32,
     pub cuts: Vec<u32>,
@@ -32,10 +34,15 @@ pub struct Host {
     pub deaf: BTreeSet<&'static str>,
     /// What the shim answers `Prepare` with, if it refuses.
     pub refuse: Option<&'static str>,
+    /// Its guests are never ready.
+    pub unready: bool,
     /// It answers `Close` with a failure.
     pub no_space: bool,
     pub manifest: Option<Vec<(u64, Vec<u8>)>>,
 }
+
+/// From, to, octets: whether to lose it.
+pub type Lose = Box<dyn FnMut(u64, u64, &[u8]) -> bool>;
 
 pub struct World {
     pub now: u64,
@@ -51,9 +58,10 @@ pub struct World {
     /// Links that are cut.
     pub cut: BTreeSet<(u64, u64)>,
     pub messages: u64,
-    pub stop_at: Option<&'static str>,
+    pub trace: bool,
+    pub stop_at: Option<(u64, &'static str)>,
     /// Called before each message is put on the wire: lose it?
-    pub lose: Option<Box<dyn FnMut(u64, u64, &[u8]) -> bool>>,
+    pub lose: Option<Lose>,
 }
 
 impl World {
@@ -73,6 +81,7 @@ impl World {
             delay: 2,
             cut: BTreeSet::new(),
             messages: 0,
+            trace: std::env::var("TRACE").is_ok(),
             stop_at: None,
             lose: None,
         };
@@ -103,35 +112,44 @@ impl World {
     /// The stub starts, and its shim tells what it finds on the disk.
     pub fn start(&mut self, id: u64) {
         let (config, now) = (self.config, self.now);
+        if self.trace {
+            println!("{now} host {id} starts");
+        }
         let host = self.host(id);
         host.life += 1;
         host.node = Some(Node::new(id, host.life, config));
         host.manifest = None;
+        // The guests' ports connect anew.
+        host.epoch = 0;
         let node = host.node.as_mut().unwrap();
+        node.raise_epoch(now, NET, host.highest.unwrap_or(0));
         for (group, disk) in &host.disk {
             let members = host.members.get(group).cloned().unwrap_or_default();
             match disk {
                 Disk::Pending => node.local(now, Local::Ask { group: *group, members: &members }),
-                Disk::Committed(manifest) => {
-                    node.raise_epoch(now, group.network, group.epoch);
-                    if group.initiator == id {
-                        node.local(
-                            now,
-                            Local::Decision { group: *group, manifest: Some(manifest), members: &members },
-                        );
-                    }
+                Disk::Committed(manifest) if group.initiator == id => {
+                    let decision =
+                        Local::Decision { group: *group, manifest: Some(manifest), members: &members };
+                    node.local(now, decision);
                 }
+                Disk::Committed(_) => node.raise_epoch(now, group.network, group.epoch),
             }
         }
     }
 
     pub fn stop(&mut self, id: u64) {
+        if self.trace {
+            println!("{} host {id} stops", self.now);
+        }
         self.host(id).node = None;
     }
 
     /// The membership is right at once, unless a test wants something else.
     pub fn tell_peers(&mut self) {
         let up: Vec<u64> = self.up();
+        if self.trace {
+            println!("{} up {up:?}, cut {:?}", self.now, self.cut);
+        }
         for &id in &up {
             let peers: Vec<(u64, u64)> = up
                 .iter()
@@ -155,11 +173,24 @@ impl World {
     pub fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end && !self.step() {
-            self.now += 1;
+            let wire = self.wire.iter().map(|(at, ..)| *at);
+            let wake = self.hosts.values().filter_map(|host| host.node.as_ref()?.poll_at());
+            let next = wire.chain(wake).min().unwrap_or(end);
+            self.now = next.clamp(self.now + 1, end);
         }
     }
 
-    /// Until all is quiet but for signs of life, or `stop_at` has been done.
+    /// Runs until this host has been asked to do this; whether it has.
+    pub fn run_until(&mut self, id: u64, what: &'static str, ms: u64) -> bool {
+        self.stop_at = Some((id, what));
+        let seen = |world: &Self| world.hosts[&id].log.iter().filter(|known| **known == what).count();
+        let before = seen(self);
+        self.run(ms);
+        self.stop_at = None;
+        seen(self) > before
+    }
+
+    /// One moment; whether `stop_at` has been done.
     pub fn step(&mut self) -> bool {
         let now = self.now;
         let due: Vec<_> = self.wire.extract_if(.., |(at, ..)| *at <= now).collect();
@@ -175,7 +206,7 @@ impl World {
             while let Some(output) = self.hosts.get_mut(&id).and_then(|host| host.node.as_mut()?.poll(now)) {
                 let name = name(&output);
                 self.act(id, output);
-                if self.stop_at == Some(name) {
+                if self.stop_at == Some((id, name)) {
                     return true;
                 }
             }
@@ -202,9 +233,13 @@ impl World {
         let now = self.now;
         let name = name(&output);
         let ids: Vec<u64> = self.hosts.keys().copied().filter(|&peer| peer != id).collect();
+        let trace = self.trace;
         let host = self.host(id);
         if name != "send" {
             host.log.push(name);
+            if trace {
+                println!("{now} host {id}: {:.300}", format!("{output:?}"));
+            }
         }
         if host.deaf.contains(name) {
             return;
@@ -214,11 +249,12 @@ impl World {
             Output::Send { to, octets } => self.post(id, to, octets),
             Output::Prepare { group, mode, members, .. } => {
                 host.members.insert(group, members);
+                host.highest = host.highest.map(|highest| highest.max(group.epoch));
                 match host.refuse {
                     Some(why) => node.local(now, Local::Refused { group, why }),
                     None => {
                         node.local(now, Local::Prepared { group, jobs: 2 });
-                        if mode == Mode::Together {
+                        if mode == Mode::Together && !host.unready {
                             node.local(now, Local::Ready { group });
                         }
                     }
@@ -263,7 +299,7 @@ impl World {
                 host.epoch = host.epoch.max(settle.unwrap_or(0));
             }
             Output::Settle { epoch, .. } => {
-                assert!(epoch > host.epoch || host.epoch == 0, "an epoch goes back");
+                assert!(epoch > host.epoch, "an epoch goes back");
                 host.epoch = host.epoch.max(epoch);
             }
             Output::Question { group } => match host.disk.get(&group).cloned() {
@@ -315,6 +351,7 @@ impl Host {
             life: 0,
             disk: BTreeMap::new(),
             members: BTreeMap::new(),
+            highest: Some(0),
             epoch: 0,
             cuts: Vec::new(),
             ended: Vec::new(),
@@ -322,6 +359,7 @@ impl Host {
             log: Vec::new(),
             deaf: BTreeSet::new(),
             refuse: None,
+            unready: false,
             no_space: false,
             manifest: None,
         }
