@@ -195,7 +195,8 @@ pub enum Output {
         /// The group.
         group: GroupId,
     },
-    /// At the coordinator: the end. Given up, or committed and known to all that can be reached.
+    /// At the coordinator: the end. Given up; or committed, confirmed by at least one other member (so that it
+    /// can't be revoked any more), and known to all that can be reached.
     Ended {
         /// The group.
         group: GroupId,

@@ -19,13 +19,14 @@ fn schedule(seed: u64) -> (World, Vec<GroupId>) {
             host.highest = None;
         }
     }
+    world.shim_delay = [0, 5, 100, 1_000, 4_000][world.random(5) as usize];
     world.run(2_000);
     let mut groups = vec![];
     for _ in 0..4 + world.random(12) {
         let count = world.hosts.len() as u64;
         let id = 1 + world.random(count);
         let up = world.hosts[&id].node.is_some();
-        match world.random(9) {
+        match world.random(10) {
             0..=2 if up => {
                 let mode = if world.random(2) == 0 { Mode::Together } else { Mode::Classic };
                 groups.extend(world.begin(id, mode));
@@ -37,6 +38,7 @@ fn schedule(seed: u64) -> (World, Vec<GroupId>) {
                 }
             }
             3 | 4 if !up => {
+                world.host(id).here = seed.is_multiple_of(2) || id.is_multiple_of(2);
                 world.start(id);
                 world.tell_peers();
             }
@@ -65,6 +67,11 @@ fn schedule(seed: u64) -> (World, Vec<GroupId>) {
                         host.refuse = None;
                     }
                 }
+            }
+            8 if up => {
+                let host = world.host(id);
+                host.here = !host.here;
+                world.tell_peers();
             }
             _ => world.tell_peers(),
         }
