@@ -47,7 +47,7 @@ pub struct Host {
 pub type Lose = Box<dyn FnMut(u64, u64, &[u8]) -> bool>;
 
 /// When, which host, in which life, about which group, what.
-type Deed = (u64, u64, u64, GroupId, Box<dyn FnOnce(&mut Host, u64)>);
+type Deed = (u64, u64, u64, Option<GroupId>, Box<dyn FnOnce(&mut Host, u64)>);
 
 pub struct World {
     shims: Vec<Deed>,
@@ -247,11 +247,16 @@ impl World {
     }
 
     /// The shim does this: at once, or in a while, unless its host stops before or the group is given up.
-    fn later(&mut self, id: u64, group: GroupId, act: impl FnOnce(&mut Host, u64) + 'static) {
+    fn later(
+        &mut self,
+        id: u64,
+        group: impl Into<Option<GroupId>>,
+        act: impl FnOnce(&mut Host, u64) + 'static,
+    ) {
         let at = self.now + self.random(self.shim_delay);
         let life = self.hosts[&id].life;
         if at > self.now {
-            self.shims.push((at, id, life, group, Box::new(act)));
+            self.shims.push((at, id, life, group.into(), Box::new(act)));
         } else {
             let now = self.now;
             act(self.host(id), now);
@@ -263,10 +268,8 @@ impl World {
         let due: Vec<_> = self.shims.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, id, life, group, act) in due {
             let host = self.host(id);
-            if host.node.is_some()
-                && host.life == life
-                && !host.aborted.iter().any(|(known, _)| *known == group)
-            {
+            let over = group.is_some_and(|group| host.aborted.iter().any(|(known, _)| *known == group));
+            if host.node.is_some() && host.life == life && !over {
                 act(host, now);
             }
         }
@@ -347,7 +350,7 @@ impl World {
                 assert!(epoch > host.epoch, "an epoch goes back");
                 host.epoch = host.epoch.max(epoch);
             }
-            Output::Question { group } => self.later(id, group, move |host, now| {
+            Output::Question { group } => self.later(id, None, move |host, now| {
                 let members = host.members.get(&group).cloned().unwrap_or_default();
                 match host.disk.get(&group).cloned() {
                     Some(Disk::Pending) => host.local(now, Local::Ask { group, members: &members }),
