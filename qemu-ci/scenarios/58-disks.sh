@@ -21,8 +21,8 @@ start_luthier
 start_stub
 thin_disk g1
 file_disk g2
-start_disk_guest "'phy:/dev/vg/g1,xvda,w'" g1 96 1 rate=20 journal=xvda disk_load=40 rewrite_mib=8
-start_disk_guest "'/srv/g2.raw,raw,xvda,w','/lab/guest/initrd.gz,raw,xvdb,r'" g2 96 1 rate=20 journal=xvda \
+start_disk_guest "'phy:/dev/vg/g1,xvda,w'" g1 160 1 rate=20 journal=xvda disk_load=40 rewrite_mib=8
+start_disk_guest "'/srv/g2.raw,raw,xvda,w','/lab/guest/initrd.gz,raw,xvdb,r'" g2 160 1 rate=20 journal=xvda \
     disk_load=40 rewrite_mib=8
 attach g1
 attach g2

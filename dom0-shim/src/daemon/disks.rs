@@ -27,6 +27,7 @@
 //! **What remains of one that failed.** Nothing: dropping [`Disks`] removes the snapshots, and a note
 //! beside the images has the next daemon do it if this one is killed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -66,27 +67,42 @@ impl Found {
 }
 
 /// One disk's snapshot, ready to be taken.
-#[derive(Debug)]
-enum Part {
-    Thin(lvm::Snapshot),
-    Reflink(reflink::Copy),
+trait Part: std::fmt::Debug + Send + Sync {
+    /// Makes little of what [`Part::take`] has to write out; again and again while the guest runs.
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Takes it, while the guest stands still.
+    fn take(&self) -> Result<()>;
+    /// Has it on the disk, when the guest runs again.
+    fn make_durable(&self) -> Result<()>;
 }
 
-impl Part {
+impl Part for lvm::Snapshot {
     fn take(&self) -> Result<()> {
-        match self {
-            Self::Thin(snapshot) => snapshot.take(),
-            Self::Reflink(copy) => copy.take(),
-        }
+        self.take()
     }
 
     fn make_durable(&self) -> Result<()> {
-        match self {
-            Self::Thin(snapshot) => snapshot.make_durable(),
-            Self::Reflink(copy) => copy.make_durable(),
-        }
+        self.make_durable()
     }
 }
+
+impl Part for reflink::Copy {
+    fn sync(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn take(&self) -> Result<()> {
+        self.take()
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        self.make_durable()
+    }
+}
+
+type Parts = Arc<Vec<Box<dyn Part>>>;
 
 /// Whether the snapshots are taken.
 #[derive(Debug)]
@@ -103,10 +119,12 @@ pub(super) struct Disks {
     images: PathBuf,
     id: ImageId,
     records: Vec<Record>,
-    parts: Arc<Vec<Part>>,
+    parts: Parts,
     /// While there is one, files are written out.
     syncing: Option<Sender<()>>,
     cut: Cut,
+    /// How long the guest waits for them.
+    patience: Duration,
     kept: bool,
 }
 
@@ -125,6 +143,7 @@ impl Disks {
             parts: Arc::default(),
             syncing: None,
             cut: Cut::NotYet,
+            patience: PATIENCE,
             kept: false,
         };
         if !this.any() {
@@ -156,7 +175,7 @@ impl Disks {
         self.cut = Cut::Going(told);
         thread::spawn(move || {
             let began = Instant::now();
-            let taken = parts.iter().try_for_each(Part::take);
+            let taken = parts.iter().try_for_each(|part| part.take());
             // Nobody listens any more when the guest has gone on meanwhile.
             let _ = tell.send(taken.map(|()| began.elapsed()));
         });
@@ -169,11 +188,14 @@ impl Disks {
     pub(super) fn end(&mut self) -> Result<()> {
         let Cut::Going(told) = &self.cut else { return Ok(()) };
         let began = Instant::now();
-        let (cut, result) = match told.recv_timeout(PATIENCE) {
+        let (cut, result) = match told.recv_timeout(self.patience) {
             Ok(Ok(took)) => (Cut::Taken { took, waited: began.elapsed() }, Ok(())),
             Ok(Err(e)) => (Cut::Failed, Err(e)),
             // It may come yet, and is waited for before it is removed.
-            Err(RecvTimeoutError::Timeout) => return Err(slow()),
+            Err(RecvTimeoutError::Timeout) => {
+                let s = self.patience.as_secs();
+                return Err(Error::new(format!("the disks were not snapshotted within {s} s")));
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 (Cut::Failed, Err(Error::new("a snapshot of a disk failed")))
             }
@@ -195,7 +217,7 @@ impl Disks {
             _ if self.parts.is_empty() => Default::default(),
             _ => return Err(Error::new("the guest's disks were not snapshotted")),
         };
-        self.parts.iter().try_for_each(Part::make_durable)?;
+        self.parts.iter().try_for_each(|part| part.make_durable())?;
         Ok(Some((json!(self.records), json!({"ms": ms(took), "suspended_ms": ms(waited)}))))
     }
 
@@ -236,41 +258,35 @@ impl Drop for Disks {
     }
 }
 
-fn slow() -> Error {
-    Error::new(format!("the disks were not snapshotted within {} s", PATIENCE.as_secs()))
-}
-
 /// Makes ready what the snapshot of one disk needs, if it has one.
-fn part(way: &Way, record: &Record) -> Result<Option<Part>> {
-    match (way, &record.kept) {
+fn part(way: &Way, record: &Record) -> Result<Option<Box<dyn Part>>> {
+    Ok(match (way, &record.kept) {
         (Way::Thin(volume), Kept::Thin { snapshot, .. }) => {
             let name = snapshot.split_once('/').map_or(snapshot.as_str(), |(_, name)| name);
-            lvm::Snapshot::prepare(volume, name).map(|s| Some(Part::Thin(s)))
+            Some(Box::new(lvm::Snapshot::prepare(volume, name)?))
         }
         (Way::Reflink(file), Kept::Reflink { snapshot, .. }) => {
-            reflink::Copy::prepare(file, snapshot).map(|c| Some(Part::Reflink(c)))
+            Some(Box::new(reflink::Copy::prepare(file, snapshot)?))
         }
-        _ => Ok(None),
-    }
+        _ => None,
+    })
 }
 
-/// Writes files out again and again until what this returns is dropped.
-fn keep_written(parts: &Arc<Vec<Part>>) -> Sender<()> {
+/// Writes out what can be again and again, until what this returns is dropped.
+fn keep_written(parts: &Parts) -> Sender<()> {
     let (parts, (stop, stopped)) = (Arc::clone(parts), mpsc::channel());
-    let copies = parts.iter().any(|part| matches!(part, Part::Reflink(_)));
-    if copies {
-        thread::spawn(move || {
-            while stopped.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
-                for part in parts.iter() {
-                    if let Part::Reflink(copy) = part
-                        && let Err(e) = copy.sync()
-                    {
-                        // The copy itself will say what it is.
-                        tracing::debug!(error = %e, "writing out a disk");
-                    }
+    thread::spawn(move || {
+        while stopped.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
+            for part in parts.iter() {
+                if let Err(e) = part.sync() {
+                    // Taking it will say what it is.
+                    tracing::debug!(error = %e, "writing out a disk");
                 }
             }
-        });
-    }
+        }
+    });
     stop
 }
+
+#[cfg(test)]
+mod tests;

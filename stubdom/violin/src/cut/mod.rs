@@ -290,17 +290,6 @@ impl Cut {
         self.news.known(network, epoch);
     }
 
-    /// The cut is given up before any guest passed it, here or elsewhere: the epochs stay, and another
-    /// snapshot may take this one. False, and nothing changes, when it is not the cut that runs or a
-    /// port has passed it: only [`raise`](Self::raise) ends it then.
-    pub fn cancel(&mut self, network: NetworkId, epoch: Epoch) -> bool {
-        let possible = self.running() == Some((network, epoch)) && self.highest(network) < Some(epoch);
-        if possible {
-            self.running = None;
-        }
-        possible
-    }
-
     /// The channel is empty, or waited for long enough: what comes by it from before the cut is late.
     pub fn close(&mut self, channel: Channel) {
         match (&mut self.running, channel) {
