@@ -143,6 +143,7 @@ impl Link {
             return Err(LinkError::Nonsense("a hello of another version"));
         }
         info!("the shim is here");
+        self.groups.shim_here();
         let mut chunk = alloc::vec![0; BITMAP_CHUNK.max(CHANNEL_BULK)];
         loop {
             let (message, bulk) = receive(connection).await?;

@@ -22,7 +22,7 @@ pub(super) struct Current {
     jobs: Option<Vec<Job>>,
     /// Those whose snapshot has begun, and whether the shim was told of their cut.
     members: Vec<(Rc<Meeting>, bool)>,
-    /// For each peer: where its datagrams were when this began here.
+    /// For each peer: where its datagrams were when the cut began here.
     seen: Vec<(u64, SeqPoint)>,
     /// What each peer sent before its cut, once that is known.
     expected: Option<Vec<Point>>,
@@ -35,13 +35,13 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn new(group: GroupId, mode: Mode, seen: Vec<(u64, SeqPoint)>) -> Self {
+    pub(super) fn new(group: GroupId, mode: Mode) -> Self {
         Self {
             group,
             mode,
             jobs: None,
             members: Vec::new(),
-            seen,
+            seen: Vec::new(),
             expected: None,
             ready: false,
             go: false,
@@ -68,8 +68,10 @@ impl Current {
     }
 
     /// All are to be cut: now, or when their own policies say so.
-    pub(super) fn go(&mut self) {
-        self.go = true;
+    pub(super) fn go(&mut self, seen: Vec<(u64, SeqPoint)>) {
+        if !self.go {
+            (self.go, self.seen) = (true, seen);
+        }
     }
 
     /// What peers sent before their cuts.

@@ -54,7 +54,8 @@ struct State {
     node: Node,
     /// Which switch, in which life, `node` is.
     me: (u64, u64),
-    /// Who has which network, as `node` was told.
+    /// Who is there, and who has which network, as `node` was told.
+    switches: Vec<(u64, u64)>,
     peers: Vec<(u32, Vec<(u64, u64)>)>,
     current: Option<Current>,
     /// What the link is to tell the shim, in its order.
@@ -70,6 +71,7 @@ impl Groups {
         let state = State {
             node: node((0, 0)),
             me: (0, 0),
+            switches: Vec::new(),
             peers: Vec::new(),
             current: None,
             news: Vec::new(),
@@ -137,8 +139,9 @@ impl Groups {
         if state.me != me && state.node.running().is_none() {
             (state.node, state.me) = (node(me), me);
             state.peers.clear();
+            state.switches.clear();
         }
-        state.meet(self.net.group_peers(), now);
+        state.meet(self.net.switches(), self.net.group_peers(), now);
         while let Some((peer, incarnation)) = self.net.take_lost() {
             state.node.peer_lost(now, peer, incarnation);
         }
@@ -169,14 +172,14 @@ impl Groups {
                     state.node.local(now, Local::Refused { group, why });
                     return;
                 }
-                state.current = Some(Current::new(group, mode, self.net.seen_points()));
+                state.current = Some(Current::new(group, mode));
                 let bulk = members.iter().flat_map(|member| member.to_le_bytes()).collect();
                 let mode = orders::mode_out(mode);
                 state.news.push((GroupNews::Prepare { group: id, mode, name, options }, bulk));
             }
             Output::Go { group } => {
                 if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
-                    current.go();
+                    current.go(self.net.seen_points());
                 }
             }
             Output::Expect { group, points } => {
@@ -212,7 +215,7 @@ impl Groups {
                 state.news.push((GroupNews::Question { group }, Vec::new()));
             }
             Output::Ended { group, result } => {
-                self.finish(state, group, None);
+                self.finish(state, group, result.is_ok().then_some(group.epoch));
                 let news = match result {
                     Ok(_) => GroupNews::Ended { group: orders::id_out(group) },
                     Err(why) => GroupNews::Abort {
@@ -230,8 +233,9 @@ impl Groups {
         if let Some(current) = state.current.take_if(|current| current.group == group) {
             current.let_all_go();
         }
-        if let Some(epoch) = settle {
-            self.net.settle(group.network, epoch);
+        match settle {
+            Some(epoch) => self.net.settle(group.network, epoch),
+            None => self.net.cancel_cut(group.network, group.epoch),
         }
     }
 
@@ -254,6 +258,19 @@ impl Groups {
         let due = state.node.poll_at().map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
         let due = due.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
         if busy { due.min(LOOK) } else { due }
+    }
+
+    /// A shim has come: an earlier one may have learned how groups ended, and not told.
+    pub(crate) fn shim_here(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { node, news, .. } = &mut *state;
+        news.extend(
+            node.undecided()
+                .into_iter()
+                .map(|group| (GroupNews::Question { group: orders::id_out(group) }, Vec::new())),
+        );
+        drop(state);
+        self.wake.signal(());
     }
 
     /// The shim is gone: what it was to do, it can't.
@@ -279,7 +296,11 @@ fn pieces(state: &mut State, octets: &[u8], news: impl Fn(u32, u32) -> GroupNews
 
 impl State {
     /// Tells the node who has which network, if that has changed.
-    fn meet(&mut self, peers: Vec<(u32, Vec<(u64, u64)>)>, now: u64) {
+    fn meet(&mut self, switches: Vec<(u64, u64)>, peers: Vec<(u32, Vec<(u64, u64)>)>, now: u64) {
+        if self.switches != switches {
+            self.node.set_switches(now, &switches);
+            self.switches = switches;
+        }
         if self.peers == peers {
             return;
         }

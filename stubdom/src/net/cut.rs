@@ -9,14 +9,14 @@ use alloc::vec::Vec;
 
 use handoff::ChannelTally;
 use vif::back::pause::Pause;
-use violin::cut::{Channel, Mode};
+use violin::cut::{Channel, Mode, Verdict};
 use violin::id::{Epoch, NetworkId, PortId};
 use violin::session::{Missing, SeqPoint};
 use violin::switch::{DropReason, Target};
 use xen::DomId;
 use xen::page::PagePool;
 
-use super::gate::ChannelLog;
+use super::gate::{ChannelLog, Held};
 use super::state::State;
 use super::{Net, now_ms};
 
@@ -24,13 +24,28 @@ use super::{Net, now_ms};
 /// each port; a ring has 256.
 const TURNS: usize = 256;
 
+/// A switch without an uplink, which nobody else ever hears of.
+const ALONE: (u64, u64) = (1, 1);
+
 impl Net {
     /// A cut begins: frames are judged from now on. `false`: the network is beyond this epoch.
     pub(crate) fn begin_cut(&self, network: u32, epoch: u32, hold: bool) -> bool {
         let mut state = self.state.borrow_mut();
+        let (network, epoch) = (NetworkId(network), Epoch(epoch));
         let mode = if hold { Mode::Hold } else { Mode::Drop };
-        state.gate.log = Some(ChannelLog::new());
-        state.gate.cut.begin(NetworkId(network), Epoch(epoch), mode).is_ok()
+        let again = state.gate.cut.running() == Some((network, epoch));
+        let begun = state.gate.cut.begin(network, epoch, mode).is_ok();
+        if begun && !again {
+            state.gate.log = Some(ChannelLog::new());
+            // Ports that were left behind have been raised: what was held for them is let go first.
+            state.let_go(self.pool, now_ms());
+        }
+        begun
+    }
+
+    /// A cut is given up before any guest was suspended for it: as if it had not begun.
+    pub(crate) fn cancel_cut(&self, network: u32, epoch: u32) {
+        self.state.borrow_mut().gate.cut.cancel(NetworkId(network), Epoch(epoch));
     }
 
     /// Pauses deliveries to a guest that is about to be suspended.
@@ -63,10 +78,10 @@ impl Net {
         state.let_go(self.pool, now_ms());
     }
 
-    /// This switch among all, and its incarnation; zeros without an uplink.
+    /// This switch among all, and its incarnation.
     pub(crate) fn switch(&self) -> (u64, u64) {
         let state = self.state.borrow();
-        state.far.as_ref().map_or((0, 0), |far| (far.members.me().id.0, far.incarnation))
+        state.far.as_ref().map_or(ALONE, |far| (far.members.me().id.0, far.incarnation))
     }
 
     /// For each network here: who else has it, and in which life.
@@ -80,6 +95,14 @@ impl Net {
             there.map(|peer| (peer.member.id.0, peer.member.incarnation)).collect()
         };
         state.networks.iter().map(|network| (network.id.0, with(network.id))).collect()
+    }
+
+    /// All other switches that are up, and in which life.
+    pub(crate) fn switches(&self) -> Vec<(u64, u64)> {
+        let state = self.state.borrow();
+        let members = state.far.iter().flat_map(|far| far.members.members());
+        let up = members.filter(|peer| peer.state == violin::member::State::Up);
+        up.map(|peer| (peer.member.id.0, peer.member.incarnation)).collect()
     }
 
     /// A peer that went, or has started anew, and its life that is over.
@@ -230,7 +253,7 @@ impl State {
         }
         for (index, port) in vifs {
             if self.gate.cut.flip(port) {
-                self.record_backlog(index, port, network);
+                self.record_backlog(index, port);
             }
             self.hub.pause(index, Pause::All);
         }
@@ -238,13 +261,9 @@ impl State {
     }
 
     /// What was accepted for a guest, and is not in its memory, is on its way.
-    fn record_backlog(&mut self, index: u16, port: PortId, network: NetworkId) {
-        let Some(mac) = self.device(index).map(|device| device.mac) else { return };
+    fn record_backlog(&mut self, index: u16, port: PortId) {
         let waiting: heapless::Vec<u16, { vif::back::hub::QUEUE }> = self.hub.backlog(index).collect();
-        let Self { hub, gate, staging, .. } = self;
-        for frame in waiting {
-            gate.record(hub, staging, frame, (port, network, mac));
-        }
+        waiting.iter().for_each(|frame| self.record(*frame, port));
     }
 
     /// Judges again what was held for ports that were flipped, or for too long.
@@ -252,7 +271,7 @@ impl State {
         while let Some(port) = self.gate.cut.due(now) {
             for held in self.gate.take(port) {
                 let frame = held.frame;
-                match self.again(now, held) {
+                match self.again(now, &held) {
                     Ok(true) => self.enqueue(pool, frame, port, now),
                     Ok(false) => {}
                     Err(reason) => self.switch.count_drop(Target::Port(port), reason),
@@ -262,18 +281,30 @@ impl State {
         }
     }
 
-    /// Whether a held frame goes into its port's queue now.
-    fn again(&mut self, now: u64, held: super::gate::Held) -> Result<bool, DropReason> {
-        use violin::cut::Verdict;
-        let Self { hub, gate, .. } = self;
-        match gate.cut.again(now, held.port, &held.arrival) {
-            // What was held was sent after the cut: it is never recorded.
-            Verdict::Deliver | Verdict::Record => Ok(true),
+    /// Whether a held frame goes into its port's queue now. If not, it is held on.
+    fn again(&mut self, now: u64, held: &Held) -> Result<bool, DropReason> {
+        let Held { frame, port, arrival } = *held;
+        match self.gate.cut.again(now, port, &arrival) {
+            Verdict::Deliver => Ok(true),
+            Verdict::Record => {
+                self.record(frame, port);
+                Ok(true)
+            }
             Verdict::Hold => {
-                gate.hold(hub, held);
+                self.gate.hold(&mut self.hub, Held { frame, port, arrival });
                 Ok(false)
             }
             Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    /// Copies a frame for a port into the image.
+    fn record(&mut self, frame: u16, port: PortId) {
+        let Self { hub, gate, staging, devices, device_of, switch, .. } = self;
+        let at = device_of.get(usize::from(port.0)).copied().flatten();
+        let device = at.and_then(|at| devices.get(usize::from(at))?.as_ref());
+        if let (Some(device), Some(network)) = (device, switch.network_of(port)) {
+            gate.record(hub, staging, frame, (port, network, device.mac));
         }
     }
 }
