@@ -68,8 +68,8 @@ impl Cut {
             return Verdict::Deliver;
         }
         if frame.epoch < port.epoch {
-            let cut = running.is_some_and(|cut| cut.epoch == port.epoch && cut.is_open(frame.from));
-            return if port.flipped && cut {
+            // Flipped by the cut that runs: to begin, and to raise, take the mark away.
+            return if port.flipped && running.is_some_and(|cut| cut.is_open(frame.from)) {
                 port.counts.recorded.add(frame.octets);
                 Verdict::Record
             } else {

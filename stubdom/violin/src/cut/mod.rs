@@ -23,31 +23,32 @@
 //!
 //! Lower is any lower epoch: what was sent two epochs ago and comes now was in transit across both cuts.
 //! At [`Cut::begin`] all ports of the network are raised to the epoch before the cut, so that such
-//! frames are only those that the network has delayed, never those of a guest that was left behind.
+//! frames are only those that were long on their way, never those of a guest that was left behind.
 //!
-//! A channel leads from a switch to a port: one from each peer, and a local one between ports of the same
-//! switch. It is open from the port's flip until [`Cut::close`]: when all that the peer sent
-//! before its own last flip has come ([`Sessions::missing`](crate::session::Sessions::missing)), or the time for
-//! that is over. What comes later counts as lost, as Ethernet may lose it.
+//! A channel leads from a switch to a port: one from each peer, and a local one between the ports of
+//! this switch. It is open from the port's flip until [`Cut::close`]: when all that the peer sent
+//! before its last flip has come ([`Sessions::missing`](crate::session::Sessions::missing)), or the
+//! time for that is over. What comes later counts as lost, as Ethernet may lose it.
 //!
-//! A frame to several ports (a broadcast, or an unknown place) is judged port by port: each has a cut of its own. To
-//! hold it from all for the sake of one would delay it where it may be seen, and to give it to all
-//! would make an orphan of it. So each port holds, drops or records its own copy, or the same octets
-//! with its own claim to them. Between switches it is one datagram a peer, with one number.
+//! A frame to several ports (a broadcast, or one to an unknown place) is judged port by port: each has
+//! a cut of its own. To hold it from all for the sake of one would delay it where it may be seen,
+//! and to give it to all would make an orphan of it. So each port delivers, holds, drops or records the
+//! same octets for itself. Between switches it is one datagram a peer, with one number.
 //!
-//! The epoch belongs to the port, not to the host: between the flips of two guests of one host frames pass
+//! The epoch is the port's, not the host's: between the flips of two guests of one host, frames pass
 //! between them that must be judged as well.
 //!
 //! # What the driver does
 //!
 //! * It tags each frame with [`Cut::epoch`] of the port that sent it **when it takes it from the guest's
 //!   ring**, before it waits in any queue.
-//! * It keeps the frames that are held. It asks [`Cut::due`] until there is none after each
-//!   [`flip`](Cut::flip), [`skip`](Cut::skip), [`begin`](Cut::begin) and [`raise`](Cut::raise), before it judges
-//!   anything else (else frames overtake those that were held), and at [`Cut::poll_at`].
+//! * It keeps the frames that are held. It asks [`Cut::due`] until there is none at [`Cut::poll_at`], and
+//!   after each [`flip`](Cut::flip), [`skip`](Cut::skip), [`begin`](Cut::begin) and
+//!   [`raise`](Cut::raise), before it judges anything else: else frames overtake those that were held.
 //! * It suspends the guest, takes what is left in its ring with the old epoch, and only then flips
-//!   the port. What waits in the port's own queue then (accepted, not yet in the guest's memory) was in transit, too:
-//!   the driver records it, of whatever epoch it is. Held frames are not recorded: they were sent after the cut.
+//!   the port. What waits in the port's own queue then (accepted, not yet in the guest's memory) was in
+//!   transit, too: the driver records it, of whatever epoch it is. Held frames it does not record: they
+//!   were sent after the cut.
 //! * It gives the guest nothing between its suspension and its resumption.
 //!
 //! It must never let a frame pass to a port of a lower epoch, set an epoch back, keep frames itself,
@@ -79,8 +80,8 @@ pub struct Limits {
     pub hold_frames: u32,
     /// Octets of frames held for one port at a time.
     pub hold_octets: u32,
-    /// How old a held frame gets, in milliseconds from its arrival. Below 200, the least time after which Linux
-    /// sends a segment again (`TCP_RTO_MIN`), what is held is not sent twice.
+    /// How old a held frame gets, in milliseconds from its arrival. Below 200, the least time after
+    /// which Linux sends a segment again (`TCP_RTO_MIN`), what is held is not sent twice.
     pub hold_ms: u64,
 }
 
@@ -255,8 +256,8 @@ impl Cut {
         Ok(())
     }
 
-    /// The port's guest stands still and is captured: from now on the port is after the cut that runs. False, and
-    /// nothing changes, when it is no port of the cut's network, or was flipped before.
+    /// The port's guest stands still and is captured: from now on the port is after the cut that runs.
+    /// False, and nothing changes, when it is no port of the cut's network, or was flipped before.
     pub fn flip(&mut self, port: PortId) -> bool {
         self.pass(port, true)
     }
@@ -279,15 +280,26 @@ impl Cut {
         true
     }
 
-    /// The network is at this epoch: a snapshot has ended, well or not, or a peer knows that one has. Ports
-    /// below it are raised without being captured (abort-forward: an epoch is never taken back), and
-    /// the cut that runs is over if it is of this epoch or an earlier one.
+    /// The network is at this epoch: a snapshot has ended, well or not, or a peer knows that one has.
+    /// Ports below it are raised without being captured (abort-forward: an epoch is never taken back),
+    /// and the cut that runs is over if it is of this epoch or an earlier one.
     pub fn raise(&mut self, network: NetworkId, epoch: Epoch) {
         for port in self.of_mut(network).filter(|port| port.epoch < epoch) {
             port.raise(epoch);
         }
         self.running.take_if(|running| running.network == network && running.epoch <= epoch);
         self.news.known(network, epoch);
+    }
+
+    /// The cut is given up before any guest passed it, here or elsewhere: the epochs stay, and another
+    /// snapshot may take this one. False, and nothing changes, when it is not the cut that runs or a
+    /// port has passed it: only [`raise`](Self::raise) ends it then.
+    pub fn cancel(&mut self, network: NetworkId, epoch: Epoch) -> bool {
+        let possible = self.running() == Some((network, epoch)) && self.highest(network) < Some(epoch);
+        if possible {
+            self.running = None;
+        }
+        possible
     }
 
     /// The channel is empty, or waited for long enough: what comes by it from before the cut is late.
@@ -327,8 +339,8 @@ impl Cut {
         Count { frames: held.frames.into(), octets: held.octets.into() }
     }
 
-    /// A frame that came from an epoch which no cut is known for: we missed something, and the coordinator is to be
-    /// asked. Each epoch of a network is told once.
+    /// A frame came from an epoch that no cut is known for: we missed something, and who sent it is to
+    /// be asked. Each epoch of a network is told once.
     pub fn next_ahead(&mut self) -> Option<Ahead> {
         self.news.next()
     }

@@ -24,6 +24,8 @@
 //! says nothing about who wrote it.
 
 mod header;
+#[cfg(test)]
+mod header_tests;
 mod mtu;
 
 pub use header::{Body, Datagram, Error, Flags, HEADER_LEN, Kind, OVERHEAD, Repr, TAG_LEN, VERSION};

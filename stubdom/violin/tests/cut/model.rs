@@ -20,6 +20,7 @@ enum Step {
     Skip { port: u16 },
     Raise { red: bool, epoch: u32 },
     CloseChannel { peer: Option<u16> },
+    Cancel { red: bool, epoch: u32 },
     CloseAll,
     Frame { port: u16, epoch: u32, peer: Option<u16>, octets: u32 },
     Wait { ms: u64 },
@@ -37,6 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0u16..6).prop_map(|port| Step::Skip { port }),
         2 => (any::<bool>(), epoch()).prop_map(|(red, epoch)| Step::Raise { red, epoch }),
         1 => peer().prop_map(|peer| Step::CloseChannel { peer }),
+        1 => (any::<bool>(), epoch()).prop_map(|(red, epoch)| Step::Cancel { red, epoch }),
         1 => Just(Step::CloseAll),
         20 => (0u16..6, epoch(), peer(), 0u32..150)
             .prop_map(|(port, epoch, peer, octets)| Step::Frame { port, epoch, peer, octets }),
@@ -202,6 +204,13 @@ impl Both {
                 cut.close(channel(peer));
                 model.closed.push(channel(peer));
             }
+            Step::Cancel { red, epoch } => {
+                let white = |port: &Port| port.network != network(red) || port.epoch < epoch;
+                let possible = model.running.is_some_and(|(of, k, _)| (of, k) == (network(red), epoch))
+                    && model.ports.values().all(white);
+                model.running = model.running.filter(|_| !possible);
+                assert_eq!(cut.cancel(network(red), Epoch(epoch)), possible);
+            }
             Step::CloseAll => {
                 cut.close_all();
                 model.all_closed = true;
@@ -262,7 +271,7 @@ impl Both {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn a_cut_does_what_a_plain_model_does_and_no_orphan_is_delivered(steps in steps()) {
         let mut both = Both { cut: Cut::new(LIMITS), model: Model::default() };

@@ -24,24 +24,27 @@ fn complaints(mutant: Mutant, mode: Mode, worlds: u64) -> BTreeMap<String, u64> 
 
 #[test]
 fn every_cut_is_consistent_and_what_is_in_transit_is_recorded_or_lost() {
-    complaints(Mutant::None, Mode::Hold, 1500);
+    complaints(Mutant::None, Mode::Hold, 600);
 }
 
 #[test]
 fn dropping_as_published_is_consistent_too() {
-    complaints(Mutant::None, Mode::Drop, 500);
+    complaints(Mutant::None, Mode::Drop, 200);
 }
 
 #[test]
 fn the_worlds_are_worth_it() {
-    let (mut held, mut recorded) = (0, 0);
+    let (mut held, mut recorded, mut asked) = (0, 0, 0);
     for seed in 0..20 {
         let mut world = World::new(seed, Mutant::None, Mode::Hold);
         world.run().unwrap();
-        (held, recorded) = (held + world.orphans_avoided, recorded + world.records);
+        held += world.orphans_avoided;
+        recorded += world.records;
+        asked += world.asked;
     }
     assert!(held > 1000, "{held} frames had to wait");
     assert!(recorded > 1000, "{recorded} frames were recorded");
+    assert!(asked > 0, "nobody ever missed the beginning of a snapshot");
 }
 
 #[test]

@@ -192,6 +192,19 @@ fn an_abort_raises_everybody_and_lets_go_what_was_held_and_captures_nothing() {
 }
 
 #[test]
+fn a_cut_that_nobody_has_passed_can_be_given_up_without_a_trace() {
+    let mut cut = begun(Mode::Drop);
+    assert!(!cut.cancel(BLUE, Epoch(6)) && !cut.cancel(RED, Epoch(5)));
+    assert!(cut.cancel(BLUE, Epoch(5)));
+    assert_eq!((cut.epoch(A), cut.running()), (Some(Epoch(4)), None));
+    // Another takes its epoch, and its own mode.
+    cut.begin(BLUE, Epoch(5), Mode::Hold).unwrap();
+    assert_eq!(cut.judge(B, &frame(1, 5, PEER)), Verdict::Hold);
+    assert!(cut.flip(A) && !cut.cancel(BLUE, Epoch(5)));
+    assert_eq!(cut.running(), Some((BLUE, Epoch(5))));
+}
+
+#[test]
 fn no_epoch_ever_goes_back_or_is_used_twice() {
     let mut cut = begun(Mode::Hold);
     cut.flip(A);

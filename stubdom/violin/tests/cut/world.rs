@@ -3,6 +3,8 @@
 //! different times. Then the books are checked: was each cut consistent, and is each frame that was in transit
 //! recorded once, or lost?
 
+mod books;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use violin::cut::Mode;
@@ -72,7 +74,6 @@ struct Host {
     uplink: Vec<(usize, Epoch, Id, Vec<usize>)>,
     /// When its channels were closed, for each snapshot.
     closed_at: BTreeMap<u32, u64>,
-    asked: u64,
 }
 
 /// What a host or guest will do.
@@ -107,6 +108,7 @@ pub(crate) struct World {
     dropped: BTreeSet<(usize, Id)>,
     pub(crate) orphans_avoided: u64,
     pub(crate) records: u64,
+    pub(crate) asked: u64,
 }
 
 fn host_of(guest: usize) -> usize {
@@ -131,7 +133,6 @@ impl World {
                 held: BTreeMap::new(),
                 uplink: Vec::new(),
                 closed_at: BTreeMap::new(),
-                asked: 0,
             }
         });
         Self {
@@ -153,6 +154,7 @@ impl World {
             dropped: BTreeSet::new(),
             orphans_avoided: 0,
             records: 0,
+            asked: 0,
         }
     }
 
@@ -247,7 +249,7 @@ impl World {
             }
             self.let_go(host);
             while self.hosts[host].cut.next_ahead().is_some() {
-                self.hosts[host].asked += 1;
+                self.asked += 1;
             }
         }
     }
@@ -429,66 +431,5 @@ impl World {
                 self.obey(guest, id, frame, verdict);
             }
         }
-    }
-
-    /// The books.
-    fn check(&self) -> Result<(), String> {
-        for k in &self.committed {
-            self.check_orphans(*k)?;
-        }
-        for (host, of) in self.hosts.iter().enumerate() {
-            if of.held.values().any(|held| !held.is_empty()) || of.cut.poll_at().is_some() {
-                return Err(format!("stuck: host {host} still holds frames"));
-            }
-        }
-        if let Some(guest) = self.guests.iter().position(|guest| guest.doubled > 0) {
-            return Err(format!("doubled: guest {guest} got a frame twice"));
-        }
-        if self.mode == Mode::Hold
-            && let Some((guest, id)) = self.dropped.first()
-        {
-            return Err(format!("stuck: {id} for guest {guest} was held until it was dropped"));
-        }
-        for k in &self.committed {
-            self.check_snapshot(*k)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a guest knew at its moment what another sent after its own.
-    fn check_orphans(&self, k: u32) -> Result<(), String> {
-        for (guest, of) in self.guests.iter().enumerate() {
-            let Some(moment) = of.moment.get(&k) else { return Err(format!("cut: {k} lacks guest {guest}")) };
-            for (id, _) in of.received.iter().filter(|(_, at)| *at < moment) {
-                let Sent { by, event } = self.sent[*id];
-                if self.guests[by].moment.get(&k).is_some_and(|moment| event > *moment) {
-                    return Err(format!("orphan: guest {guest} has {id} of guest {by} in {k}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_snapshot(&self, k: u32) -> Result<(), String> {
-        for (&(guest, id), &arrived) in &self.arrived {
-            let of = &self.guests[guest];
-            let sent = &self.sent[id];
-            let (Some(before), Some(moment)) = (self.guests[sent.by].moment.get(&k), of.moment.get(&k))
-            else {
-                return Err(format!("cut: {k} lacks a guest"));
-            };
-            let in_transit =
-                sent.event < *before && of.received.get(&id).is_none_or(|received| received > moment);
-            let recorded = self.recorded.get(&(k, guest, id)).copied().unwrap_or(0);
-            let closed = self.hosts[host_of(guest)].closed_at.get(&k).copied().unwrap_or(u64::MAX);
-            let lost = arrived > closed || self.dropped.contains(&(guest, id));
-            match (in_transit, recorded) {
-                (true, 1) | (false, 0) => {}
-                (true, 0) if lost => {}
-                (true, 0) => return Err(format!("unrecorded: {id} to guest {guest} in {k}")),
-                (_, n) => return Err(format!("recorded: {id} to guest {guest} {n} times in {k}")),
-            }
-        }
-        Ok(())
     }
 }
