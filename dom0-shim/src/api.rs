@@ -50,6 +50,17 @@ pub enum Request {
         #[serde(default)]
         options: SnapshotOptions,
     },
+    /// Take one snapshot of all guests of a network, on all hosts.
+    SnapshotNet {
+        /// The network's name.
+        net: String,
+        /// As VNsnap was published.
+        #[serde(default)]
+        classic: bool,
+        /// How each guest is taken.
+        #[serde(default)]
+        options: SnapshotOptions,
+    },
     /// Something about periodic snapshots.
     Schedule {
         /// What.
@@ -135,6 +146,26 @@ pub enum Event {
     Progress(Progress),
     /// A round has ended.
     Round(Round),
+    /// A group snapshot has come so far on this host: begun, prepared, drained, stored.
+    Phase {
+        /// How far.
+        phase: String,
+    },
+    /// What happens to a member of a group, on this host.
+    Member {
+        /// The guest.
+        guest: String,
+        /// `Started`, `Progress` or `Round`.
+        told: Box<Event>,
+    },
+    /// A member of a group was cut, on this host.
+    Cut {
+        /// The guest.
+        guest: String,
+        /// Milliseconds since this host was asked to prepare: `ready_ms`, `suspend_ms`, `cut_ms`,
+        /// `resume_ms`.
+        times: Value,
+    },
     /// Captured frames.
     Captured {
         /// The frames, in the order in which they entered the switch.

@@ -122,14 +122,28 @@ pub enum Command {
         #[command(subcommand)]
         command: net::NetCommand,
     },
-    /// Take a snapshot of an attached guest while it runs
+    /// Take a snapshot of an attached guest while it runs, or of a whole network
     ///
     /// Copies the guest's memory in rounds while the guest runs, suspends it for what is left and
     /// lets it go on. The image is committed when everything is on the disk; a snapshot that
     /// fails, or is cancelled with Ctrl-C, leaves no image and the guest running.
+    ///
+    /// With --net, the same of all guests of a network, on all hosts that have joined it, at one
+    /// consistent cut: all copy until every one is ready, and are then suspended together. What was on
+    /// its way between them is part of the snapshot. All of it is committed, or nothing; every guest
+    /// must be attached on its host.
+    #[command(after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z")]
     Snapshot {
         /// The guest's name or domain id
-        guest: String,
+        #[arg(required_unless_present = "net")]
+        guest: Option<String>,
+        /// All guests of this network instead, on all hosts
+        #[arg(long, value_name = "NAME", conflicts_with = "guest")]
+        net: Option<String>,
+        /// Suspend each guest when it is ready itself, and drop what would have to wait: VNsnap as it
+        /// was published, to compare with
+        #[arg(long, requires = "net", help_heading = "For measurements")]
+        classic: bool,
         /// How
         #[command(flatten)]
         options: SnapshotOptions,
@@ -266,7 +280,10 @@ pub fn run(cli: &Cli) -> Result<()> {
             print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)
         }
         Command::Net { command } => net::run(cli, command),
-        Command::Snapshot { guest, options } => snapshot::run(cli, guest, options),
+        Command::Snapshot { guest, net, classic, options } => match (guest, net) {
+            (_, Some(net)) => snapshot::run_net(cli, net, *classic, options),
+            (guest, None) => snapshot::run(cli, guest.as_deref().unwrap_or_default(), options),
+        },
         Command::Schedule(args) => schedule::run(cli, args),
         Command::List => images::list(cli),
         Command::Show { image } => images::show(cli, image),

@@ -1,5 +1,7 @@
 //! `luthier snapshot`: live progress, then what was done.
 
+mod net;
+
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use serde_json::Value;
 use super::{Cli, client, print};
 use crate::api::{Event, Request, SnapshotOptions};
 use crate::error::Result;
+
+pub(super) use net::run as run_net;
 
 /// Takes the snapshot and shows it.
 pub(super) fn run(cli: &Cli, guest: &str, options: &SnapshotOptions) -> Result<()> {
@@ -67,7 +71,7 @@ impl Screen {
                 self.bar.set_position(self.pages.saturating_sub(u64::from(p.remaining)));
             }
             Event::Round(round) => self.line(&round.to_string()),
-            Event::Captured { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+            _ => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use handoff::{NetAnswer, NetOrder, PageEntry, RequestId, ToShim, ToStub};
 use privcmd::vchan;
 use zeroize::Zeroizing;
 
+use super::group::Inbox;
 use super::lock;
 use super::mailbox::{Mail, Mailbox};
 use super::net::{Answers, Asks, Switch};
@@ -82,17 +83,19 @@ pub(super) struct Link {
     jobs: Mutex<HashMap<Job, Mailbox>>,
     next_job: AtomicU32,
     asks: Arc<Asks>,
+    groups: Inbox,
 }
 
 impl Link {
     /// A link that looks for its stub from now on.
-    pub(super) fn start(xen: Xen) -> Arc<Self> {
+    pub(super) fn start(xen: Xen, groups: Inbox) -> Arc<Self> {
         let link = Arc::new(Self {
             state: Mutex::new(State::Down(no_stub())),
             changed: Condvar::new(),
             jobs: Mutex::default(),
             next_job: AtomicU32::new(1),
             asks: Arc::default(),
+            groups,
         });
         let keeper = Arc::clone(&link);
         std::thread::spawn(move || keeper.keep(&xen));
@@ -186,6 +189,7 @@ impl Link {
                 mailbox.post(Mail::Lost);
             }
             self.asks.close_all();
+            self.groups.lost();
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -247,8 +251,13 @@ impl Link {
             ToShim::Progress { job, progress } => (job, Mail::Progress(progress)),
             ToShim::Ended { job, result } => (job, Mail::Ended(result)),
             ToShim::Net { request, answer } => return self.net_answer(reader, request, answer, bulk),
-            // No group is ever begun or prepared by this shim yet.
-            ToShim::Group(_) => return reader.skip(bulk).context("reading from the stub domain"),
+            ToShim::Group(news) => {
+                // Bounded by the header; kept for the thread that takes it to the disk.
+                let mut bytes = vec![0; bulk];
+                reader.read_exact(&mut bytes).context("reading from the stub domain")?;
+                self.groups.news(news, bytes);
+                return Ok(());
+            }
             ToShim::Hello(_) => return Err(Error::new("the stub domain said hello twice")),
         };
         if let Some(mailbox) = self.mailbox(job) {

@@ -12,6 +12,7 @@ mod disks;
 mod fault;
 mod figures;
 mod gather;
+mod group;
 mod guest;
 mod journal;
 mod kept;
@@ -89,15 +90,19 @@ pub fn run(options: Options) -> Result<()> {
     let mender = recovery::Mender { xen: xen.clone(), journal, kept, desk: desk::Desk::default() };
     let guests_to_mend = mender.start();
     let listener = listen(&options.run.join(paths::SOCKET))?;
-    let link = link::Link::start(xen);
+    let (groups, letters) = group::Inbox::new();
+    let link = link::Link::start(xen, groups.clone());
     let files = net::Files {
         state: options.state.clone(),
         config: options.net_config.clone(),
         key: options.switch_key.clone(),
     };
     let net = Arc::new(net::Net::new(files, link.clone()));
-    keep_told(&link, &net);
-    let server = Arc::new(server::Server::new(options.clone(), mender, link, net));
+    let server = Arc::new(server::Server::new(options.clone(), mender, Arc::clone(&link), Arc::clone(&net), groups.clone()));
+    let (host, folders) = (Arc::clone(&server), group::Folders::new(options.images.clone()));
+    let inbox = groups.clone();
+    std::thread::spawn(move || group::run(host, folders, inbox, &letters));
+    keep_told(&link, &net, groups);
     server.tidy_logs();
     let (ending, taking) = (Arc::clone(&server), Arc::clone(&server));
     std::thread::spawn(move || taking.take_scheduled());
@@ -130,7 +135,7 @@ pub fn run(options: Options) -> Result<()> {
 }
 
 /// Has every stub that connects told of the networks.
-fn keep_told(link: &Arc<link::Link>, net: &Arc<net::Net>) {
+fn keep_told(link: &Arc<link::Link>, net: &Arc<net::Net>, groups: group::Inbox) {
     let (link, net) = (Arc::clone(link), Arc::clone(net));
     std::thread::spawn(move || {
         let mut last = Weak::new();
@@ -140,6 +145,7 @@ fn keep_told(link: &Arc<link::Link>, net: &Arc<net::Net>) {
                 Ok(refused) => refused.iter().for_each(|e| tracing::error!(error = %e.message, "networks")),
                 Err(e) => tracing::error!(error = %e.message, "the stub was not told of the networks"),
             }
+            groups.connected();
         }
     });
 }

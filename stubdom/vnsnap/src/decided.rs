@@ -37,7 +37,7 @@ pub(crate) struct Decided {
     pub(crate) outcome: Outcome,
     untold: BTreeMap<u64, Untold>,
     /// The driver has still to be told that it ended.
-    ends: bool,
+    pub(crate) ends: bool,
     /// Whether all members are known, so that what all of them have given up can be given up here.
     pub(crate) may_be_revoked: bool,
 }
@@ -87,9 +87,7 @@ impl Decided {
             Outcome::Committed { manifest, .. } => {
                 manifest.clone().map(|manifest| Output::Commit { group, manifest })
             }
-            Outcome::Aborted { why, .. } => {
-                Some(Output::Abort { group, why: why.clone(), settle: Some(group.epoch) })
-            }
+            Outcome::Aborted { why, .. } => Some(Output::Abort { group, why: why.clone(), settle: None }),
             Outcome::Nothing => None,
         }
     }
@@ -182,7 +180,7 @@ impl Decided {
             };
             io.send(id, body);
         }
-        if self.ends && self.untold.values().all(|untold| untold.gone) {
+        if self.is_over() {
             self.ends = false;
             let result = match &self.outcome {
                 Outcome::Committed { .. } => Ok(self.untold.keys().copied().collect()),
@@ -193,10 +191,17 @@ impl Decided {
         }
     }
 
+    /// Whether the driver is to be told of the end: all have heard. Those that can't be reached may be left out
+    /// once somebody has confirmed it, as it can't be revoked then.
+    fn is_over(&self) -> bool {
+        let confirmed = matches!(self.outcome, Outcome::Committed { confirmed: true, .. });
+        self.ends && self.untold.values().all(|untold| untold.gone && confirmed)
+    }
+
     /// When [`Decided::tick`] has something to do next.
     pub(crate) fn wake(&self, io: &Io) -> u64 {
         let waiting = self.untold.values().filter(|untold| !untold.gone && !untold.aborted);
-        let end = if self.ends && self.untold.values().all(|untold| untold.gone) { io.now } else { u64::MAX };
+        let end = if self.is_over() { io.now } else { u64::MAX };
         waiting.map(|untold| untold.retry.at).min().unwrap_or(u64::MAX).min(end)
     }
 }

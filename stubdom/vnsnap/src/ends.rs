@@ -12,33 +12,38 @@ use crate::message::{Body, Phase};
 use crate::node::Node;
 
 impl Node {
-    /// A peer is gone, from one network or from all.
-    pub(crate) fn lose(&mut self, peer: u64, network: Option<u32>) {
-        let concerns = |group: GroupId| network.is_none_or(|network| group.network == network);
+    /// A switch is gone, or has forgotten everything.
+    pub(crate) fn lose(&mut self, peer: u64) {
+        if let Some(group) = self.coordinator.as_ref().map(|own| own.group) {
+            self.lose_from(peer, group.network);
+        }
+        if let Some(part) = &self.participant
+            && part.group.initiator == peer
+        {
+            let flipped = part.may_be_flipped();
+            self.abort_here(Why { member: peer, cause: Cause::Lost }, flipped);
+        }
+        for pending in &mut self.pending {
+            pending.lost(&self.io, peer);
+        }
+        for decided in &mut self.decided {
+            decided.reach(&self.io, peer, false);
+        }
+    }
+
+    /// A switch has no ports in a network any more.
+    pub(crate) fn lose_from(&mut self, peer: u64, network: u32) {
         if let Some(own) = &self.coordinator
-            && concerns(own.group)
+            && own.group.network == network
             && own.has(peer)
             && !own.is_spared(peer)
             && own.stage() < Stage::Writing
         {
             self.give_up(Why { member: peer, cause: Cause::Lost });
         }
-        if let Some(part) = &self.participant
-            && concerns(part.group)
-            && part.group.initiator == peer
-        {
-            let flipped = part.may_be_flipped();
-            self.abort_here(Why { member: peer, cause: Cause::Lost }, flipped);
-        }
-        for pending in self.pending.iter_mut().filter(|pending| concerns(pending.group)) {
-            pending.lost(&self.io, peer);
-        }
-        for decided in self.decided.iter_mut().filter(|decided| concerns(decided.group)) {
-            decided.reach(&self.io, peer, false);
-        }
     }
 
-    /// A peer is there, maybe again.
+    /// A switch is there, maybe again.
     pub(crate) fn come(&mut self, peer: u64) {
         for decided in &mut self.decided {
             decided.reach(&self.io, peer, true);

@@ -1,9 +1,12 @@
 //! What happens on this host.
 
+use alloc::vec::Vec;
+
 use crate::coordinator::Stage;
 use crate::decided::{Decided, Outcome};
 use crate::error::{Cause, Why, text};
 use crate::io::{Local, Output};
+use crate::message::{Body, Phase};
 use crate::node::{Node, PENDING_MAX};
 use crate::pending::Pending;
 use crate::{GroupId, MANIFEST_MAX, PART_MAX};
@@ -20,6 +23,9 @@ impl Node {
             Local::Failed { why, .. } if self.is_writing(group) => {
                 let cause = Cause::Failed(text(why));
                 self.give_up(Why { member: self.io.me, cause });
+            }
+            Local::Failed { why, .. } if self.pending.iter().any(|pending| pending.group == group) => {
+                self.fail_pending(group, Cause::Failed(text(why)));
             }
             Local::Cancel { .. } if self.is_writing(group) => {}
             Local::Cancel { .. } if self.coordinates(group) => {
@@ -69,6 +75,13 @@ impl Node {
         self.participant = None;
     }
 
+    /// What was complete here is so no more, or is not what was committed.
+    fn fail_pending(&mut self, group: GroupId, cause: Cause) {
+        let why = Why { member: self.io.me, cause };
+        self.io.send(group.initiator, Body::Report { group, phase: Phase::Failed(why.clone()) });
+        self.abort_pending(group, why);
+    }
+
     fn committed(&mut self, group: GroupId, manifest: &[u8]) {
         if self.is_writing(group) {
             if manifest.is_empty() {
@@ -94,7 +107,9 @@ impl Node {
                 self.give_up(why);
             } else if group.initiator == me {
                 self.keep(Decided::heard(group, Outcome::Aborted { why, flipped: true }));
-            } else if !self.pending.iter().any(|pending| pending.group == group) {
+            } else if self.pending.iter().any(|pending| pending.group == group) {
+                self.fail_pending(group, Cause::Failed(text("nothing of it is left on the disk")));
+            } else {
                 self.keep(Decided::heard(group, Outcome::Nothing));
             }
             return;
@@ -104,18 +119,17 @@ impl Node {
             self.commit(manifest);
         } else if self.pending.iter().any(|pending| pending.group == group) {
             self.commit_pending(group, manifest.to_vec());
-        } else if let Some(decided) = self.decided.iter_mut().find(|decided| decided.group == group) {
-            decided.set_manifest(manifest);
+        } else if let Some(place) = self.decided.iter().position(|decided| decided.group == group) {
+            // The last used are the last to be forgotten.
+            if let Some(mut decided) = self.decided.remove(place) {
+                decided.set_manifest(manifest);
+                self.decided.push_back(decided);
+            }
         } else if group.initiator == me {
             let outcome = Outcome::committed(manifest, false);
-            let net = self.net(group.network).members(me);
-            let all = if members.is_empty() { &net } else { members };
-            let others = all.iter().copied().filter(|id| *id != me);
-            let mut decided = Decided::to_tell(&self.io, group, outcome, others, true);
+            let mut decided = self.tell_others(group, outcome, members);
             decided.may_be_revoked = !members.is_empty();
-            for &id in all.iter().filter(|id| !net.contains(id)) {
-                decided.reach(&self.io, id, false);
-            }
+            decided.ends = true;
             self.keep(decided);
         } else {
             self.keep(Decided::heard(group, Outcome::committed(manifest, true)));
@@ -144,15 +158,26 @@ impl Node {
         } else if group.initiator == self.io.me {
             // Without a manifest it was not committed, and will not be.
             let why = Why { member: self.io.me, cause: Cause::Lost };
-            let me = self.io.me;
-            let net = self.net(group.network).members(me);
             let outcome = Outcome::Aborted { why: why.clone(), flipped: true };
-            let others = net.into_iter().filter(|id| *id != me);
-            self.keep(Decided::to_tell(&self.io, group, outcome, others, false));
-            self.io.tell(Output::Abort { group, why, settle: Some(group.epoch) });
+            let decided = self.tell_others(group, outcome, members);
+            self.keep(decided);
+            // That the ports go to its epoch was said above.
+            self.io.tell(Output::Abort { group, why, settle: None });
         } else {
             self.find(group, members);
         }
+    }
+
+    /// To be told to these members, as soon as they are up; to all switches if not known.
+    fn tell_others(&mut self, group: GroupId, outcome: Outcome, members: &[u64]) -> Decided {
+        let me = self.io.me;
+        let all: Vec<u64> = if members.is_empty() { self.switches.ids().collect() } else { members.to_vec() };
+        let others = all.iter().copied().filter(|id| *id != me);
+        let mut decided = Decided::to_tell(&self.io, group, outcome, others, false);
+        for &id in all.iter().filter(|id| !self.switches.has(**id)) {
+            decided.reach(&self.io, id, false);
+        }
+        decided
     }
 
     fn find(&mut self, group: GroupId, members: &[u64]) {

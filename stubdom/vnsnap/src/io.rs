@@ -54,7 +54,8 @@ pub enum Local<'a> {
         /// The part.
         part: &'a [u8],
     },
-    /// It can't go on here: a job failed, a guest left, the shim is gone.
+    /// It can't go on here: a job failed, a guest left, the shim is gone, what was stored is lost, or the
+    /// manifest that came does not have this host's part.
     Failed {
         /// The group.
         group: GroupId,
@@ -194,7 +195,8 @@ pub enum Output {
         /// The group.
         group: GroupId,
     },
-    /// At the coordinator: the end. Given up, or committed and known to all that can be reached.
+    /// At the coordinator: the end. Given up; or committed, confirmed by at least one other member (so that it
+    /// can't be revoked any more), and known to all that can be reached.
     Ended {
         /// The group.
         group: GroupId,

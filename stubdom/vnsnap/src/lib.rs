@@ -34,7 +34,7 @@
 //! | `participant` | from prepare to durable, on this host |
 //! | `pending` | durable and undecided: waits, asks, and never guesses |
 //! | `decided` | how groups ended, told until all have heard |
-//! | `net` | epochs, and who is in a network |
+//! | `switches`, `net` | who is up, and in a network; epochs |
 //! | `message`, `blob`, `points` | what travels |
 //!
 //! It must never commit anywhere what is not durable everywhere, leave a host undecided while the
@@ -59,6 +59,7 @@ mod node;
 mod participant;
 mod pending;
 mod points;
+mod switches;
 mod take;
 
 pub use blob::Digest;

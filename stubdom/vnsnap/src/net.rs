@@ -17,51 +17,17 @@ pub const EPOCH_MAX: u32 = u32::MAX - 1;
 /// using up all epochs at once.
 const LEAP_MAX: u32 = 1 << 24;
 
-/// A switch that has ports in the network.
+/// What a switch that has ports in the network was told, and told itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// As the membership tells.
-    incarnation: u64,
-    /// Which life its messages are from; none before the first.
-    life: Option<u64>,
-    /// A message told of a new life, and the membership has not yet.
-    reborn: bool,
-    /// The version that it speaks, if it is another.
-    pub(crate) version: Option<u8>,
     /// The epoch that it told last.
     pub(crate) epoch: Option<u32>,
     retry: Retry,
 }
 
-/// What a message's life says of its sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Same,
-    New,
-    Old,
-}
-
 impl Peer {
-    fn new(incarnation: u64, now: u64) -> Self {
-        let retry = Retry::now(now);
-        Self { incarnation, life: None, reborn: false, version: None, epoch: None, retry }
-    }
-
-    /// A message of this life came.
-    pub(crate) fn meet(&mut self, life: u64, now: u64) -> Life {
-        self.version = None;
-        match self.life.replace(life) {
-            None => Life::Same,
-            Some(known) if known == life => Life::Same,
-            Some(known) if known > life => {
-                self.life = Some(known);
-                Life::Old
-            }
-            Some(_) => {
-                *self = Self { life: Some(life), reborn: true, ..Self::new(self.incarnation, now) };
-                Life::New
-            }
-        }
+    fn new(now: u64) -> Self {
+        Self { epoch: None, retry: Retry::now(now) }
     }
 }
 
@@ -79,42 +45,23 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Takes over who is there; returns who is lost, and who came.
-    pub(crate) fn set_peers(&mut self, peers: &[(u64, u64)], now: u64) -> (Vec<u64>, Vec<u64>) {
-        let (mut lost, mut came) = (Vec::new(), Vec::new());
-        self.peers.retain(|id, _| {
-            let stays = peers.iter().any(|(peer, _)| peer == id);
-            if !stays {
-                lost.push(*id);
-            }
-            stays
-        });
-        for &(id, incarnation) in peers {
-            match self.peers.get_mut(&id) {
-                Some(peer) if peer.incarnation == incarnation => {}
-                // Its messages have told already.
-                Some(peer) if peer.reborn => {
-                    peer.incarnation = incarnation;
-                    peer.reborn = false;
-                }
-                Some(peer) => {
-                    *peer = Peer::new(incarnation, now);
-                    lost.push(id);
-                    came.push(id);
-                }
-                None => {
-                    self.peers.insert(id, Peer::new(incarnation, now));
-                    came.push(id);
-                }
-            }
+    /// Takes over who is there; returns who is no more.
+    pub(crate) fn set_peers(&mut self, peers: &[(u64, u64)], now: u64) -> Vec<u64> {
+        let gone = |id: &u64| !peers.iter().any(|(peer, _)| peer == id);
+        let lost: Vec<u64> = self.peers.keys().copied().filter(gone).collect();
+        for id in &lost {
+            self.peers.remove(id);
         }
-        (lost, came)
+        for &(id, _) in peers {
+            self.peers.entry(id).or_insert_with(|| Peer::new(now));
+        }
+        lost
     }
 
-    /// A peer is gone, as far as it is still the one of this incarnation.
-    pub(crate) fn lose(&mut self, peer: u64, incarnation: u64) {
-        if self.peers.get(&peer).is_some_and(|known| known.incarnation <= incarnation && !known.reborn) {
-            self.peers.remove(&peer);
+    /// A peer has forgotten everything.
+    pub(crate) fn renew(&mut self, id: u64, now: u64) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            *peer = Peer::new(now);
         }
     }
 

@@ -9,9 +9,10 @@ use crate::decided::Decided;
 use crate::error::{Cause, Dropped, Refusal, Why};
 use crate::io::{Io, Output};
 use crate::message::{Body, Unreadable, parse};
-use crate::net::{EPOCH_MAX, Life, Net};
+use crate::net::{EPOCH_MAX, Net};
 use crate::participant::Participant;
 use crate::pending::Pending;
+use crate::switches::{Change, Life, Switches};
 use crate::{Config, GroupId, Mode, Name, Options, PEERS_MAX};
 
 /// Networks whose epochs are remembered.
@@ -19,6 +20,9 @@ const NETS_MAX: usize = 1024;
 
 /// Decided groups that are remembered.
 const DECIDED_MAX: usize = 32;
+
+/// Manifests of decided groups that are kept; the shim has them all.
+const MANIFESTS_MAX: u32 = 3;
 
 /// Undecided groups that are complete here.
 pub(crate) const PENDING_MAX: usize = 16;
@@ -44,6 +48,7 @@ pub struct Begin<'a> {
 /// Time is the driver's, in milliseconds from any start. After each call, ask [`Node::poll`] until none.
 pub struct Node {
     pub(crate) io: Io,
+    pub(crate) switches: Switches,
     pub(crate) nets: BTreeMap<u32, Net>,
     pub(crate) coordinator: Option<Coordinator>,
     pub(crate) participant: Option<Participant>,
@@ -62,6 +67,7 @@ impl Node {
     pub fn new(me: u64, life: u64, config: Config) -> Self {
         Self {
             io: Io::new(me, life, config),
+            switches: Switches::default(),
             nets: BTreeMap::new(),
             coordinator: None,
             participant: None,
@@ -73,22 +79,61 @@ impl Node {
         }
     }
 
-    /// Who, besides this switch, is up and has ports in this network: name and incarnation of each. This
-    /// switch has ports in it, too. To be told anew after each change; more than 255 are kept, but no
-    /// snapshot can begin then.
+    /// Which switches are up, besides this one, whatever networks they have: name and incarnation of each.
+    /// One that has come back without its guests is asked, and may ask, how a group ended.
+    pub fn set_switches(&mut self, now_ms: u64, switches: &[(u64, u64)]) {
+        self.advance(now_ms);
+        for peer in self.switches.unlist(switches) {
+            for net in self.nets.values_mut() {
+                net.peers.remove(&peer);
+            }
+            self.switches.remove(peer);
+            self.lose(peer);
+        }
+        for &(peer, incarnation) in switches {
+            self.see(peer, incarnation, true);
+        }
+        self.settle();
+    }
+
+    /// Who of them has ports in this network. This switch has ports in it, too. To be told anew after each
+    /// change; more than 255 are kept, but no snapshot can begin then.
     pub fn set_peers(&mut self, now_ms: u64, network: u32, peers: &[(u64, u64)]) {
         self.advance(now_ms);
+        for &(peer, incarnation) in peers {
+            self.see(peer, incarnation, false);
+        }
         let now = self.io.now;
         let net = self.net(network);
         net.here = true;
-        let (lost, came) = net.set_peers(peers, now);
-        for peer in lost {
-            self.lose(peer, Some(network));
-        }
-        for peer in came {
-            self.come(peer);
+        for peer in net.set_peers(peers, now) {
+            let elsewhere = self.nets.values().any(|net| net.peers.contains_key(&peer));
+            if self.switches.is_listed(peer) || elsewhere {
+                self.lose_from(peer, network);
+            } else {
+                self.switches.remove(peer);
+                self.lose(peer);
+            }
         }
         self.settle();
+    }
+
+    fn see(&mut self, peer: u64, incarnation: u64, listed: bool) {
+        match self.switches.see(peer, incarnation, listed) {
+            Change::None => {}
+            Change::Came => self.come(peer),
+            Change::Anew => self.renew(peer),
+        }
+    }
+
+    /// A switch has forgotten everything.
+    fn renew(&mut self, peer: u64) {
+        let now = self.io.now;
+        for net in self.nets.values_mut() {
+            net.renew(peer, now);
+        }
+        self.lose(peer);
+        self.come(peer);
     }
 
     /// This switch has no ports in this network any more. Its epoch is remembered.
@@ -101,10 +146,13 @@ impl Node {
     /// A peer left, failed, or started anew, in all networks. `incarnation`: the one that is gone.
     pub fn peer_lost(&mut self, now_ms: u64, peer: u64, incarnation: u64) {
         self.advance(now_ms);
-        for net in self.nets.values_mut() {
-            net.lose(peer, incarnation);
+        if self.switches.is_of(peer, incarnation) {
+            for net in self.nets.values_mut() {
+                net.peers.remove(&peer);
+            }
+            self.switches.remove(peer);
+            self.lose(peer);
         }
-        self.lose(peer, None);
         self.settle();
     }
 
@@ -127,7 +175,7 @@ impl Node {
         }
         let mut last = net.epoch.max(net.begun);
         for (&member, peer) in &net.peers {
-            let cause = match (peer.version, peer.epoch) {
+            let cause = match (self.switches.version(member), peer.epoch) {
                 (Some(version), _) => Cause::Version(version),
                 (None, None) => Cause::NoAnswer,
                 (None, Some(epoch)) => {
@@ -246,33 +294,27 @@ impl Node {
 
     /// A well-formed message of another version.
     fn meet_version(&mut self, from: u64, version: u8, len: usize) {
-        let mut known = false;
-        for net in self.nets.values_mut() {
-            if let Some(peer) = net.peers.get_mut(&from) {
-                peer.version = Some(version);
-                known = true;
-            }
-        }
+        let known = self.switches.set_version(from, version);
         // One octet is enough to tell it ours, and is not answered itself.
         if known && len > 1 {
             self.io.send_version(from);
         }
     }
 
-    /// Whether a message is of somebody who is in its network, and of its present life.
+    /// Whether a message is of a switch that is up, and of its present life. What is about a group that is under
+    /// way or decided may come from anywhere, as its sender may have lost its guests; the rest only from
+    /// who is in the network.
     fn meet(&mut self, from: u64, life: u64, body: &Body) -> Result<(), Dropped> {
-        let now = self.io.now;
-        let net = self.nets.get_mut(&body.network()).filter(|net| net.here).ok_or(Dropped::Stranger)?;
-        let peer = net.peers.get_mut(&from).ok_or(Dropped::Stranger)?;
-        match peer.meet(life, now) {
-            Life::Same => Ok(()),
-            Life::Old => Err(Dropped::Stale),
-            Life::New => {
-                self.lose(from, None);
-                self.come(from);
-                Ok(())
-            }
+        match self.switches.meet(from, life).ok_or(Dropped::Stranger)? {
+            Life::Same => {}
+            Life::Old => return Err(Dropped::Stale),
+            Life::New => self.renew(from),
         }
+        if matches!(body, Body::Sync { .. } | Body::Prepare { .. }) {
+            let net = self.nets.get(&body.network()).filter(|net| net.here && net.peers.contains_key(&from));
+            net.ok_or(Dropped::Stranger)?;
+        }
+        Ok(())
     }
 
     /// What is to be done because time has passed.
@@ -297,9 +339,7 @@ impl Node {
         }
         for place in (0..self.pending.len()).rev() {
             let Some(pending) = self.pending.get_mut(place) else { continue };
-            let net = self.nets.get(&pending.group.network);
-            let peers = net.iter().flat_map(|net| net.peers.keys().copied());
-            if let Some(why) = pending.tick(&mut self.io, peers) {
+            if let Some(why) = pending.tick(&mut self.io, self.switches.ids()) {
                 let group = pending.group;
                 self.abort_pending(group, why);
             }
@@ -356,7 +396,7 @@ impl Node {
         let mut kept = 0;
         for decided in self.decided.iter_mut().rev() {
             kept += u32::from(decided.has_manifest());
-            if kept > 2 {
+            if kept > MANIFESTS_MAX {
                 decided.forget_manifest();
             }
         }

@@ -91,6 +91,17 @@ impl Net {
         self.keeper.load()?.find(name).cloned()
     }
 
+    /// The network of this number.
+    pub(super) fn numbered(&self, id: u32) -> Result<Network> {
+        let found = self.keeper.load()?.networks.into_iter().find(|n| n.id == id);
+        found.ok_or_else(|| Error::new(format!("network number {id} does not exist here")))
+    }
+
+    /// The id of this host's switch, as other hosts know it.
+    pub(super) fn switch(&self) -> Result<u64> {
+        Ok(violin::session::switch_id(&self.public_key()?.0).0)
+    }
+
     /// The networks that these vifs are on: what an image says of them.
     pub(super) fn of_vifs(&self, vifs: &[Vif]) -> Value {
         let networks = self.keeper.load().unwrap_or_default().networks;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod ground;
+mod group;
 mod net;
 mod schedule;
 mod stub;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use super::Options;
 use super::allow::{AllowList, Attached};
 use super::desk::Desk;
+use super::group::Inbox;
 use super::journal::Journal;
 use super::kept::KeptLogs;
 use super::link::Link;
@@ -43,6 +45,7 @@ pub(super) struct Server {
     mender: Mender,
     link: Arc<Link>,
     net: Arc<Net>,
+    groups: Inbox,
     allowed: Mutex<AllowList>,
     desk: Desk,
     /// What suspending guests costs on this host.
@@ -57,7 +60,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A server. `mender` has begun with what an earlier daemon left.
-    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>) -> Self {
+    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>, groups: Inbox) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
         let schedules = Scheduler::open(&options.state, &|image| options.images.join(image).is_dir());
         let Mender { xen, journal, kept, desk } = mender.clone();
@@ -70,6 +73,7 @@ impl Server {
             mender,
             link,
             net,
+            groups,
             costs: Costs::default(),
             schedules,
             serving: AtomicUsize::new(0),
@@ -131,6 +135,9 @@ impl Server {
             Request::Detach { guest } => self.detach(&guest),
             Request::Schedule { schedule } => self.schedules.answer(schedule),
             Request::Net { net } => self.net_request(net, client, teller),
+            Request::SnapshotNet { net, classic, options } => {
+                self.snapshot_net(client, teller, &net, classic, options)
+            }
             Request::Snapshot { guest, options } => self.snapshot(client, teller, &guest, &options),
         }
     }

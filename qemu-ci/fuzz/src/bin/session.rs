@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use violin::id::{Epoch, NetworkId, PeerId};
-use violin::session::{Opened, Sessions, TRANSMIT_LEN, What};
+use violin::session::{Missing, Opened, SeqPoint, Sessions, TRANSMIT_LEN, What};
 use violin::wire::{Flags, HEADER_LEN, OVERHEAD};
 
 const NETWORK: NetworkId = NetworkId(0x5a5a);
+const FRAME: What = What::Frame { network: NETWORK, epoch: Epoch(3), flags: Flags::NONE };
 /// The octet that payloads are made of.
 const SEALED: u8 = 0xc3;
 
@@ -57,9 +58,8 @@ impl Two {
         }
     }
 
-    fn seal(&mut self, end: usize, len: usize) {
+    fn seal(&mut self, end: usize, what: What, len: usize) {
         let mut buffer = vec![SEALED; len + OVERHEAD];
-        let what = What::Frame { network: NETWORK, epoch: Epoch(3), flags: Flags::NONE };
         if let Ok((len, _)) = self.ends[end].seal(self.now, self.peer[end], what, &mut buffer, len) {
             assert!(len < OVERHEAD + 8 || buffer[HEADER_LEN..HEADER_LEN + 8] != [SEALED; 8], "not sealed");
             self.wire.push((1 - end, buffer[..len].to_vec(), false));
@@ -76,11 +76,34 @@ impl Two {
                 assert_eq!((peer, network, epoch), (own, NETWORK, Epoch(3)));
                 assert!(payload.iter().all(|octet| *octet == SEALED));
             }
-            Opened::Control { .. } | Opened::Group { .. } => panic!("nobody sent a message"),
+            Opened::Group { peer, payload } => {
+                assert!(!taken, "a message was taken twice");
+                assert_eq!((peer, self.wire[index].1[1]), (own, 5), "it was none of a group");
+                assert!(payload.iter().all(|octet| *octet == SEALED));
+            }
+            Opened::Control { .. } => panic!("nobody sent a message"),
             Opened::Dropped(_) => return,
             Opened::Established { .. } | Opened::Alive { .. } | Opened::Answer { .. } => assert!(!taken),
         }
         self.wire[index].2 = true;
+    }
+
+    /// Whatever points a peer names, no more is missing than there are numbers between them.
+    fn count(&self, end: usize, lie: [u8; 8]) {
+        let Some(seen) = self.ends[end].seen_point(self.peer[end]) else { return };
+        let said = SeqPoint { counter: u64::from_le_bytes(lie), ..seen };
+        for (after, upto) in [(seen, said), (said, seen), (said, said)] {
+            let (Missing::Known(missing) | Missing::Past(missing)) =
+                self.ends[end].missing(self.peer[end], after, upto)
+            else {
+                panic!("a key that is there is not known")
+            };
+            assert!(missing <= upto.counter.saturating_sub(after.counter));
+        }
+        let all = self.ends[end].missing(self.peer[end], SeqPoint { counter: 0, ..seen }, seen);
+        let unseen = self.wire.iter().filter(|(to, _, taken)| *to == end && !taken).count();
+        // Only what was sealed has a number that can be missing; some of it under other keys.
+        assert!(matches!(all, Missing::Known(missing) | Missing::Past(missing) if missing <= unseen as u64));
     }
 
     /// Anything that nobody sent.
@@ -105,7 +128,11 @@ fuzz_target!(|octets: &[u8]| {
         let what = input.octet();
         let end = usize::from(what >> 7);
         match what & 7 {
-            0 => two.seal(end, usize::from(input.short() % 1600)),
+            0 => {
+                let what = if what & 8 == 0 { FRAME } else { What::Group };
+                two.seal(end, what, usize::from(input.short() % 1600));
+            }
+            1 if what & 8 != 0 => two.count(end, input.array()),
             1 => two.now += u64::from(input.short()) * 4,
             2 if !two.wire.is_empty() => {
                 let index = usize::from(input.octet()) % two.wire.len();

@@ -17,11 +17,15 @@ pub enum Disk {
 
 /// A host: node, shim, disk.
 pub struct Host {
+    /// It has guests in the network.
+    pub here: bool,
     pub node: Option<Node>,
     life: u64,
     /// What survives everything.
     pub disk: BTreeMap<GroupId, Disk>,
     pub members: BTreeMap<GroupId, Vec<u64>>,
+    /// The last epoch of which its shim heard, if it keeps that.
+    pub highest: Option<u32>,
     /// The epoch of its port, and epochs at which it was captured.
     pub epoch: u32,
     pub cuts: Vec<u32>,
@@ -32,12 +36,23 @@ pub struct Host {
     pub deaf: BTreeSet<&'static str>,
     /// What the shim answers `Prepare` with, if it refuses.
     pub refuse: Option<&'static str>,
+    /// Its guests are never ready.
+    pub unready: bool,
     /// It answers `Close` with a failure.
     pub no_space: bool,
     pub manifest: Option<Vec<(u64, Vec<u8>)>>,
 }
 
+/// From, to, octets: whether to lose it.
+pub type Lose = Box<dyn FnMut(u64, u64, &[u8]) -> bool>;
+
+/// When, which host, in which life, about which group, what.
+type Deed = (u64, u64, u64, Option<GroupId>, Box<dyn FnOnce(&mut Host, u64)>);
+
 pub struct World {
+    shims: Vec<Deed>,
+    /// How long a shim takes at most.
+    pub shim_delay: u64,
     pub now: u64,
     pub config: Config,
     pub hosts: BTreeMap<u64, Host>,
@@ -51,9 +66,10 @@ pub struct World {
     /// Links that are cut.
     pub cut: BTreeSet<(u64, u64)>,
     pub messages: u64,
-    pub stop_at: Option<&'static str>,
+    pub trace: bool,
+    pub stop_at: Option<(u64, &'static str)>,
     /// Called before each message is put on the wire: lose it?
-    pub lose: Option<Box<dyn FnMut(u64, u64, &[u8]) -> bool>>,
+    pub lose: Option<Lose>,
 }
 
 impl World {
@@ -64,6 +80,8 @@ impl World {
     pub fn with(count: u64, seed: u64, config: Config) -> Self {
         let mut world = Self {
             now: 1_000_000,
+            shims: Vec::new(),
+            shim_delay: 0,
             config,
             hosts: BTreeMap::new(),
             wire: Vec::new(),
@@ -73,6 +91,7 @@ impl World {
             delay: 2,
             cut: BTreeSet::new(),
             messages: 0,
+            trace: std::env::var("TRACE").is_ok(),
             stop_at: None,
             lose: None,
         };
@@ -103,43 +122,57 @@ impl World {
     /// The stub starts, and its shim tells what it finds on the disk.
     pub fn start(&mut self, id: u64) {
         let (config, now) = (self.config, self.now);
+        if self.trace {
+            println!("{now} host {id} starts");
+        }
         let host = self.host(id);
         host.life += 1;
         host.node = Some(Node::new(id, host.life, config));
         host.manifest = None;
+        // The guests' ports connect anew.
+        host.epoch = 0;
         let node = host.node.as_mut().unwrap();
+        node.raise_epoch(now, NET, host.highest.unwrap_or(0));
         for (group, disk) in &host.disk {
             let members = host.members.get(group).cloned().unwrap_or_default();
             match disk {
                 Disk::Pending => node.local(now, Local::Ask { group: *group, members: &members }),
-                Disk::Committed(manifest) => {
-                    node.raise_epoch(now, group.network, group.epoch);
-                    if group.initiator == id {
-                        node.local(
-                            now,
-                            Local::Decision { group: *group, manifest: Some(manifest), members: &members },
-                        );
-                    }
+                Disk::Committed(manifest) if group.initiator == id => {
+                    let decision =
+                        Local::Decision { group: *group, manifest: Some(manifest), members: &members };
+                    node.local(now, decision);
                 }
+                Disk::Committed(_) => node.raise_epoch(now, group.network, group.epoch),
             }
         }
     }
 
     pub fn stop(&mut self, id: u64) {
+        if self.trace {
+            println!("{} host {id} stops", self.now);
+        }
         self.host(id).node = None;
     }
 
     /// The membership is right at once, unless a test wants something else.
     pub fn tell_peers(&mut self) {
         let up: Vec<u64> = self.up();
+        if self.trace {
+            println!("{} up {up:?}, cut {:?}", self.now, self.cut);
+        }
         for &id in &up {
-            let peers: Vec<(u64, u64)> = up
-                .iter()
-                .filter(|&&peer| peer != id && !self.cut.contains(&(id, peer)))
-                .map(|&peer| (peer, self.hosts[&peer].life))
-                .collect();
-            let now = self.now;
-            self.node(id).set_peers(now, NET, &peers);
+            let seen = |peer: &&u64| **peer != id && !self.cut.contains(&(id, **peer));
+            let all: Vec<(u64, u64)> =
+                up.iter().filter(seen).map(|&peer| (peer, self.hosts[&peer].life)).collect();
+            let peers: Vec<(u64, u64)> =
+                all.iter().copied().filter(|(peer, _)| self.hosts[peer].here).collect();
+            let (now, here) = (self.now, self.hosts[&id].here);
+            self.node(id).set_switches(now, &all);
+            if here {
+                self.node(id).set_peers(now, NET, &peers);
+            } else {
+                self.node(id).leave(now, NET);
+            }
         }
     }
 
@@ -155,11 +188,25 @@ impl World {
     pub fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end && !self.step() {
-            self.now += 1;
+            let wire = self.wire.iter().map(|(at, ..)| *at);
+            let wake = self.hosts.values().filter_map(|host| host.node.as_ref()?.poll_at());
+            let shims = self.shims.iter().map(|(at, ..)| *at);
+            let next = wire.chain(wake).chain(shims).min().unwrap_or(end);
+            self.now = next.clamp(self.now + 1, end);
         }
     }
 
-    /// Until all is quiet but for signs of life, or `stop_at` has been done.
+    /// Runs until this host has been asked to do this; whether it has.
+    pub fn run_until(&mut self, id: u64, what: &'static str, ms: u64) -> bool {
+        self.stop_at = Some((id, what));
+        let seen = |world: &Self| world.hosts[&id].log.iter().filter(|known| **known == what).count();
+        let before = seen(self);
+        self.run(ms);
+        self.stop_at = None;
+        seen(self) > before
+    }
+
+    /// One moment; whether `stop_at` has been done.
     pub fn step(&mut self) -> bool {
         let now = self.now;
         let due: Vec<_> = self.wire.extract_if(.., |(at, ..)| *at <= now).collect();
@@ -171,11 +218,12 @@ impl World {
                 let _ = node.receive(now, from, &octets);
             }
         }
+        self.run_shims();
         for id in self.up() {
             while let Some(output) = self.hosts.get_mut(&id).and_then(|host| host.node.as_mut()?.poll(now)) {
                 let name = name(&output);
                 self.act(id, output);
-                if self.stop_at == Some(name) {
+                if self.stop_at == Some((id, name)) {
                     return true;
                 }
             }
@@ -198,85 +246,121 @@ impl World {
         }
     }
 
+    /// The shim does this: at once, or in a while, unless its host stops before or the group is given up.
+    fn later(
+        &mut self,
+        id: u64,
+        group: impl Into<Option<GroupId>>,
+        act: impl FnOnce(&mut Host, u64) + 'static,
+    ) {
+        let at = self.now + self.random(self.shim_delay);
+        let life = self.hosts[&id].life;
+        if at > self.now {
+            self.shims.push((at, id, life, group.into(), Box::new(act)));
+        } else {
+            let now = self.now;
+            act(self.host(id), now);
+        }
+    }
+
+    fn run_shims(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self.shims.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, id, life, group, act) in due {
+            let host = self.host(id);
+            let over = group.is_some_and(|group| host.aborted.iter().any(|(known, _)| *known == group));
+            if host.node.is_some() && host.life == life && !over {
+                act(host, now);
+            }
+        }
+    }
+
     fn act(&mut self, id: u64, output: Output) {
         let now = self.now;
         let name = name(&output);
         let ids: Vec<u64> = self.hosts.keys().copied().filter(|&peer| peer != id).collect();
+        let trace = self.trace;
         let host = self.host(id);
         if name != "send" {
             host.log.push(name);
+            if trace {
+                println!("{now} host {id}: {:.300}", format!("{output:?}"));
+            }
         }
         if host.deaf.contains(name) {
             return;
         }
-        let node = host.node.as_mut().unwrap();
         match output {
             Output::Send { to, octets } => self.post(id, to, octets),
             Output::Prepare { group, mode, members, .. } => {
                 host.members.insert(group, members);
-                match host.refuse {
-                    Some(why) => node.local(now, Local::Refused { group, why }),
-                    None => {
-                        node.local(now, Local::Prepared { group, jobs: 2 });
-                        if mode == Mode::Together {
-                            node.local(now, Local::Ready { group });
-                        }
-                    }
+                host.highest = host.highest.map(|highest| highest.max(group.epoch));
+                let (refuse, ready) = (host.refuse, mode == Mode::Together && !host.unready);
+                self.later(id, group, move |host, now| match refuse {
+                    Some(why) => host.local(now, Local::Refused { group, why }),
+                    None => host.local(now, Local::Prepared { group, jobs: 2 }),
+                });
+                let delay = self.shim_delay;
+                if ready && refuse.is_none() {
+                    // After it is prepared.
+                    self.now += delay;
+                    self.later(id, group, move |host, now| host.local(now, Local::Ready { group }));
+                    self.now -= delay;
                 }
             }
-            Output::Go { group } => {
+            Output::Go { group } => self.later(id, group, move |host, now| {
                 assert!(host.epoch < group.epoch, "a port is cut twice for one epoch");
                 host.epoch = group.epoch;
                 host.cuts.push(group.epoch);
                 let points: Vec<_> =
                     ids.iter().map(|&peer| (peer, SeqPoint { key: 1, counter: id * 1000 + peer })).collect();
-                node.local(now, Local::Flipped { group, points: &points });
-            }
-            Output::Expect { group, points } => {
+                host.local(now, Local::Flipped { group, points: &points });
+            }),
+            Output::Expect { group, points } => self.later(id, group, move |host, now| {
                 for (from, point) in points {
                     assert_eq!(point.counter, from * 1000 + id, "what {from} sent to {id}");
                 }
-                node.local(now, Local::Drained { group });
-            }
-            Output::Close { group } => {
+                host.local(now, Local::Drained { group });
+            }),
+            Output::Close { group } => self.later(id, group, move |host, now| {
                 if host.no_space {
-                    node.local(now, Local::Failed { group, why: "no space left for g1" });
+                    host.local(now, Local::Failed { group, why: "no space left for g1" });
                 } else {
                     host.disk.insert(group, Disk::Pending);
                     let part = vec![id as u8; 3000];
-                    node.local(now, Local::Stored { group, part: &part });
+                    host.local(now, Local::Stored { group, part: &part });
                 }
-            }
-            Output::Manifest { group, parts } => {
+            }),
+            Output::Manifest { group, parts } => self.later(id, group, move |host, now| {
                 let manifest: Vec<u8> = parts.iter().flat_map(|(_, part)| part.clone()).collect();
                 host.disk.insert(group, Disk::Committed(manifest.clone()));
                 host.manifest = Some(parts);
-                node.local(now, Local::Committed { group, manifest: &manifest });
-            }
-            Output::Commit { group, manifest } => {
+                host.local(now, Local::Committed { group, manifest: &manifest });
+            }),
+            Output::Commit { group, manifest } => self.later(id, group, move |host, now| {
                 host.disk.insert(group, Disk::Committed(manifest));
-                node.local(now, Local::Committed { group, manifest: &[] });
-            }
+                host.local(now, Local::Committed { group, manifest: &[] });
+            }),
             Output::Abort { group, why, settle } => {
                 host.disk.remove(&group);
                 host.aborted.push((group, why));
                 host.epoch = host.epoch.max(settle.unwrap_or(0));
             }
             Output::Settle { epoch, .. } => {
-                assert!(epoch > host.epoch || host.epoch == 0, "an epoch goes back");
+                assert!(epoch > host.epoch, "an epoch goes back");
                 host.epoch = host.epoch.max(epoch);
             }
-            Output::Question { group } => match host.disk.get(&group).cloned() {
-                Some(Disk::Pending) => {
-                    let members = host.members.get(&group).cloned().unwrap_or_default();
-                    node.local(now, Local::Ask { group, members: &members });
+            Output::Question { group } => self.later(id, None, move |host, now| {
+                let members = host.members.get(&group).cloned().unwrap_or_default();
+                match host.disk.get(&group).cloned() {
+                    Some(Disk::Pending) => host.local(now, Local::Ask { group, members: &members }),
+                    Some(Disk::Committed(manifest)) => {
+                        let manifest = Some(manifest.as_slice());
+                        host.local(now, Local::Decision { group, manifest, members: &members });
+                    }
+                    None => host.local(now, Local::Decision { group, manifest: None, members: &[] }),
                 }
-                Some(Disk::Committed(manifest)) => {
-                    let members = host.members.get(&group).cloned().unwrap_or_default();
-                    node.local(now, Local::Decision { group, manifest: Some(&manifest), members: &members });
-                }
-                None => node.local(now, Local::Decision { group, manifest: None, members: &[] }),
-            },
+            }),
             Output::Ended { group, result } => host.ended.push((group, result)),
         }
     }
@@ -297,11 +381,15 @@ impl World {
         self.assert_one_epoch();
     }
 
+    fn here(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.here)
+    }
+
     pub fn assert_one_epoch(&self) {
         let epochs: BTreeSet<u32> =
-            self.hosts.values().filter_map(|host| host.node.as_ref()).map(|node| node.epoch(NET)).collect();
-        assert_eq!(epochs.len(), 1, "epochs {epochs:?}");
-        for host in self.hosts.values().filter(|host| host.node.is_some()) {
+            self.here().filter_map(|host| host.node.as_ref()).map(|node| node.epoch(NET)).collect();
+        assert!(epochs.len() <= 1, "epochs {epochs:?}");
+        for host in self.here().filter(|host| host.node.is_some()) {
             let epoch = host.node.as_ref().unwrap().epoch(NET);
             assert_eq!(host.epoch, epoch, "port and network");
         }
@@ -309,12 +397,20 @@ impl World {
 }
 
 impl Host {
+    fn local(&mut self, now: u64, local: Local<'_>) {
+        if let Some(node) = self.node.as_mut() {
+            node.local(now, local);
+        }
+    }
+
     fn new() -> Self {
         Self {
+            here: true,
             node: None,
             life: 0,
             disk: BTreeMap::new(),
             members: BTreeMap::new(),
+            highest: Some(0),
             epoch: 0,
             cuts: Vec::new(),
             ended: Vec::new(),
@@ -322,6 +418,7 @@ impl Host {
             log: Vec::new(),
             deaf: BTreeSet::new(),
             refuse: None,
+            unready: false,
             no_space: false,
             manifest: None,
         }

@@ -1,0 +1,155 @@
+//! How a group snapshot ends on this host: committed, given up, or found out after a crash.
+
+use std::time::Instant;
+
+use handoff::{GroupId, GroupOrder};
+
+use super::participant::{Participant, State};
+use super::pieces::{parts, split};
+use super::summary::summary;
+use super::folders::Left;
+use crate::api::Event;
+use crate::daemon::fault;
+use crate::error::Error;
+
+impl Participant {
+    /// A piece of all hosts' parts: this host coordinates, and its manifest is the commit.
+    pub(super) fn manifest_piece(&mut self, group: GroupId, first: u32, total: u32, piece: &[u8], now: Instant) {
+        let Some(active) = self.current(group).filter(|a| matches!(a.state, State::Sealed)) else { return };
+        let about = active.about.clone();
+        let whole = match active.pieces.add(first, total, piece) {
+            Ok(None) => return,
+            Ok(Some(whole)) => whole,
+            Err(why) => return self.fail(why, now),
+        };
+        fault::at("group-manifest");
+        let committed = parts(&whole).and_then(|parts| {
+            let manifest = self.folders.manifest(&about, &parts)?;
+            self.folders.commit(&about.name, &manifest)
+        });
+        match committed {
+            Ok(manifest) => {
+                self.active = None;
+                self.left.push(Left::new(group, &about.name, &about.switches, true));
+                self.send(GroupOrder::Committed { group }, &[]);
+                fault::at("group-committed");
+                tracing::info!(group = about.name, "group snapshot committed");
+                if let Some(asker) = self.asker.take_if(|a| a.group == Some(group)) {
+                    let _ = asker.client.send(Event::Done { result: summary(&manifest) });
+                }
+            }
+            // Nothing has its name yet.
+            Err(why) => self.fail(why, now),
+        }
+    }
+
+    /// A piece of the manifest of a group that was committed elsewhere.
+    pub(super) fn commit_piece(&mut self, group: GroupId, first: u32, total: u32, piece: &[u8], now: Instant) {
+        let (name, pieces) = match self.active.as_mut().filter(|a| a.about.group == group) {
+            Some(active) => (active.about.name.clone(), &mut active.pieces),
+            None => match self.left.iter_mut().find(|l| l.group == group) {
+                Some(left) => (left.name.clone(), &mut left.pieces),
+                // Once more, as after a crash between the two.
+                None if self.folders.committed(group).is_some() => {
+                    return self.send(GroupOrder::Committed { group }, &[]);
+                }
+                None => return tracing::warn!(?group, "a group of which nothing is here was committed"),
+            },
+        };
+        let whole = match pieces.add(first, total, piece) {
+            Ok(None) => return,
+            Ok(Some(whole)) => whole,
+            Err(why) => return tracing::error!(error = %why.message, "a group's manifest"),
+        };
+        if self.left.iter().any(|l| l.group == group && l.committed) {
+            return self.ended(group);
+        }
+        match self.folders.commit(&name, &whole) {
+            Ok(_) => {
+                self.send(GroupOrder::Committed { group }, &[]);
+                fault::at("group-committed");
+                tracing::info!(group = name, "group snapshot committed");
+                self.left.retain(|l| l.group != group);
+                self.active.take_if(|a| a.about.group == group);
+            }
+            Err(why) => {
+                // It is decided; it is only not done yet.
+                tracing::error!(error = %why.message, hint = ?why.hint, "a group is committed, but not here yet");
+                if let Some(active) = self.active.take_if(|a| a.about.group == group) {
+                    self.left.push(Left::new(group, &name, &active.about.switches, false));
+                }
+            }
+        }
+        self.tick(now);
+    }
+
+    /// It was given up.
+    pub(super) fn give_up(&mut self, group: GroupId, why: &str) {
+        if let Some(at) = self.left.iter().position(|l| l.group == group) {
+            let left = self.left.swap_remove(at);
+            tracing::warn!(group = left.name, why, "an interrupted group snapshot was given up");
+            if let Err(e) = self.folders.discard(group, &left.name) {
+                tracing::error!(group = left.name, error = %e.message, "removing what is left of it");
+            }
+        }
+        let reason = || Error::new(why).hint("Every guest runs on; nothing of the group was kept");
+        match self.current(group) {
+            Some(active) => {
+                let why = active.why.take().unwrap_or_else(reason);
+                active.cancel_members();
+                active.state = State::GivenUp(why);
+                self.clear_if_given_up();
+            }
+            None => self.refuse(group, reason()),
+        }
+    }
+
+    /// When the last member of a group that was given up has ended: removes what was stored.
+    pub(super) fn clear_if_given_up(&mut self) {
+        let ended = |a: &mut super::participant::Active| {
+            matches!(a.state, State::GivenUp(_)) && a.seats.iter().all(|s| !s.busy)
+        };
+        let Some(active) = self.active.take_if(ended) else { return };
+        let State::GivenUp(why) = active.state else { return };
+        tracing::warn!(group = active.about.name, why = %why.message, "group snapshot given up");
+        for taken in active.seats.iter().filter_map(|s| s.taken.as_ref()) {
+            if let Err(e) = self.folders.discard_image(taken) {
+                tracing::error!(image = taken.image, error = %e.message, "removing a pending image");
+            }
+        }
+        if let Err(e) = self.folders.discard(active.about.group, &active.about.name) {
+            tracing::error!(group = active.about.name, error = %e.message, "removing what is left of it");
+        }
+        fault::at("group-aborted");
+        self.refuse(active.about.group, why);
+    }
+
+    /// Tells the client that it gets none.
+    fn refuse(&mut self, group: GroupId, why: Error) {
+        if let Some(asker) = self.asker.take_if(|a| a.group == Some(group)) {
+            let _ = asker.client.send(Event::Failed { error: why });
+        }
+    }
+
+    /// Another host asks whether this one has the group.
+    pub(super) fn answer(&mut self, group: GroupId) {
+        let manifest = self.folders.committed(group).unwrap_or_default();
+        let (total, committed) = (manifest.len() as u32, !manifest.is_empty());
+        if !committed {
+            return self.send(GroupOrder::Decision { group, committed, first: 0, total }, &[]);
+        }
+        for (first, piece) in split(&manifest) {
+            self.send(GroupOrder::Decision { group, committed, first, total }, piece);
+        }
+    }
+
+    /// Every member knows how it ended: nobody has to be asked any more.
+    pub(super) fn ended(&mut self, group: GroupId) {
+        if let Some(at) = self.left.iter().position(|l| l.group == group && l.committed) {
+            let left = self.left.swap_remove(at);
+            if let Err(e) = self.folders.confirm(&left.name) {
+                tracing::error!(group = left.name, error = %e.message, "noting that all hosts have it");
+            }
+        }
+    }
+}

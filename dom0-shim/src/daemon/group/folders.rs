@@ -1,0 +1,192 @@
+//! Groups on the disk: the store's two steps, for the one group that runs and for those that an
+//! earlier daemon, or an earlier stub, left undecided.
+
+use std::path::PathBuf;
+
+use handoff::{GroupId, GroupMode};
+use store::group::{self, Group, GroupWriter, Head, Manifest, Mode, Own, Part, PendingGroup};
+
+use super::About;
+use super::member::Taken;
+use super::pieces::Pieces;
+use crate::error::{Error, Result};
+
+/// A group whose end is not known for sure.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Which.
+    pub(super) group: GroupId,
+    /// On the disk.
+    pub(super) name: String,
+    /// The switches that took part.
+    pub(super) switches: Vec<u64>,
+    /// This host committed it as the coordinator; that another one has it, too, is not known.
+    pub(super) committed: bool,
+    /// What has come of its manifest.
+    pub(super) pieces: Pieces,
+}
+
+impl Left {
+    pub(super) fn new(group: GroupId, name: &str, switches: &[u64], committed: bool) -> Self {
+        let (name, switches) = (name.to_owned(), switches.to_vec());
+        Self { group, name, switches, committed, pieces: Pieces::default() }
+    }
+
+    fn of(own: &Own, committed: bool) -> Self {
+        Self::new(own.id().into(), &own.name, &own.switches(), committed)
+    }
+}
+
+/// Groups in a directory of images.
+pub(in crate::daemon) struct Folders {
+    images: PathBuf,
+    /// The one that runs, until it is sealed.
+    writer: Option<GroupWriter>,
+}
+
+impl Folders {
+    /// Those of this directory.
+    pub(in crate::daemon) fn new(images: PathBuf) -> Self {
+        Self { images, writer: None }
+    }
+
+    /// Begins the group that runs, on the host of this switch.
+    pub(super) fn begin(&mut self, about: &About, switch: u64) -> Result<()> {
+        std::fs::create_dir_all(&self.images)
+            .map_err(|e| Error::from(store::Error::from_io("making", &self.images, e)))?;
+        let head = head(about)?;
+        self.writer = None;
+        self.writer = Some(GroupWriter::create(&self.images, head, switch)?);
+        Ok(())
+    }
+
+    /// Stores frames of the channel state.
+    pub(super) fn record(&mut self, count: u16, bulk: &[u8]) -> Result<()> {
+        let writer = self.writer.as_mut().ok_or_else(|| Error::new("no group is being stored"))?;
+        Ok(writer.channel(count, bulk)?)
+    }
+
+    /// Puts everything on the disk. Returns the part as the other hosts get it.
+    pub(super) fn seal(&mut self, part: Part) -> Result<Vec<u8>> {
+        let writer = self.writer.take().ok_or_else(|| Error::new("no group is being stored"))?;
+        Ok(writer.seal(part)?.part()?)
+    }
+
+    /// The manifest of all hosts' parts, each with the switch that it came from.
+    pub(super) fn manifest(&self, about: &About, parts: &[(u64, &[u8])]) -> Result<Vec<u8>> {
+        let read = |(switch, text): &(u64, &[u8])| {
+            let part = Part::decode(text)?;
+            if part.switch_id() != *switch {
+                let switch = group::switch_text(*switch);
+                return Err(Error::new(format!("switch {switch} told the part of {}", part.switch)));
+            }
+            Ok(part)
+        };
+        let parts: Vec<Part> = parts.iter().map(read).collect::<Result<_>>()?;
+        if parts.iter().all(|part| part.members.is_empty()) {
+            let network = about.name.split('@').next().unwrap_or_default();
+            return Err(Error::new(format!("network {network} has no guests"))
+                .hint(format!("Attach some: luthier attach GUEST --net {network}")));
+        }
+        Ok(Manifest::new(&head(about)?, parts)?.encode()?)
+    }
+
+    /// Commits what is sealed. When this returns, the group is one, whatever comes.
+    pub(super) fn commit(&self, name: &str, manifest: &[u8]) -> Result<Manifest> {
+        let group = PendingGroup::open(&self.images, &name.parse()?)?.commit(manifest)?;
+        super::super::fault::at("group-renamed");
+        if let Err(e) = group.publish() {
+            // The next start tries again.
+            tracing::error!(group = name, error = %e, "a member's image has not got its name yet");
+        }
+        Ok(group.manifest().clone())
+    }
+
+    /// Removes what there is of a group that was given up, committed here or not. Another group of
+    /// its name stays.
+    pub(super) fn discard(&mut self, id: GroupId, name: &str) -> Result<()> {
+        use store::Error::Group as G;
+        use store::group::GroupError::{NotFound, Undecided};
+        self.writer = None;
+        let name = name.parse()?;
+        match PendingGroup::open(&self.images, &name) {
+            Ok(pending) if pending.own().id() == id.into() => return Ok(pending.discard()?),
+            Ok(_) | Err(G(NotFound { .. })) => {}
+            Err(e) => return Err(e.into()),
+        }
+        match Group::open(&self.images, &name) {
+            Ok(group) if group.own().id() == id.into() => {}
+            Ok(_) | Err(G(NotFound { .. } | Undecided { .. })) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(group::remove(&self.images, &name).map(drop)?)
+    }
+
+    /// Removes the pending image of a member of a group that was never sealed.
+    pub(super) fn discard_image(&self, taken: &Taken) -> Result<()> {
+        match store::discard_pending(&self.images, &taken.image.parse()?) {
+            Ok(()) | Err(store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The manifest of a group that is committed here.
+    pub(super) fn committed(&self, id: GroupId) -> Option<Vec<u8>> {
+        let listed = group::list(&self.images).ok()?;
+        let is_it = |listed: &&group::Listed| match &listed.state {
+            group::State::Whole(manifest) => manifest.id() == id.into(),
+            _ => false,
+        };
+        let name = &listed.iter().find(is_it)?.name;
+        Group::open(&self.images, name).ok().map(|group| group.manifest_octets().to_vec())
+    }
+
+    /// Notes that another host has the group, too.
+    pub(super) fn confirm(&self, name: &str) -> Result<()> {
+        Ok(Group::open(&self.images, &name.parse()?)?.confirm()?)
+    }
+
+    /// Settles what an earlier daemon left, as far as this host can; returns the rest.
+    pub(super) fn recover(&mut self) -> Result<Vec<Left>> {
+        if !self.images.is_dir() {
+            return Ok(Vec::new());
+        }
+        let found = group::recover(&self.images)?;
+        for path in found.removed {
+            tracing::warn!(path = %path.display(), "removed what an interrupted group snapshot had left");
+        }
+        for image in found.published {
+            tracing::warn!(%image, "the image of a committed group got its name");
+        }
+        for (path, error) in found.failed {
+            tracing::error!(path = %path.display(), %error, "a group snapshot can't be looked at");
+        }
+        let mut left = Vec::new();
+        for pending in found.undecided {
+            // The commit is the rename of this host's own manifest, and that did not come to be.
+            if pending.own().is_coordinator() {
+                tracing::warn!(group = %pending.name(), "an interrupted group snapshot was given up");
+                pending.discard()?;
+            } else {
+                left.push(Left::of(pending.own(), false));
+            }
+        }
+        for group in found.unconfirmed {
+            match group.manifest().hosts.len() {
+                // There is nobody to ask.
+                1 => group.confirm()?,
+                _ => left.push(Left::of(group.own(), true)),
+            }
+        }
+        Ok(left)
+    }
+}
+
+fn head(about: &About) -> Result<Head> {
+    let mode = match about.mode {
+        GroupMode::Together => Mode::Together,
+        GroupMode::Classic => Mode::Classic,
+    };
+    let (id, switches) = (about.group.into(), about.switches.clone());
+    Ok(Head { name: about.name.parse()?, id, switches, mode })
+}

@@ -1,0 +1,478 @@
+//! One host's part in group snapshots: from `Prepare` to what is sealed and told.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use handoff::{ChannelTally, CutTimes, Detail, GroupId, GroupMode, GroupName, GroupNews, GroupOrder, Job};
+use heapless::Vec as ShortVec;
+use serde_json::json;
+
+use super::folders::{Folders, Left};
+use super::inbox::{Inbox, Letter, Said, Wish};
+use super::member::{Member, Seat, part};
+use super::pieces::Pieces;
+use super::{About, Host, told};
+use crate::api::{Event, SnapshotOptions};
+use crate::daemon::fault;
+use crate::error::Error;
+
+/// How long the stub may take to say whether a group has begun.
+const BEGIN: Duration = Duration::from_secs(20);
+
+/// How long a group that has failed here waits for the stub's `Abort`.
+const ABORT: Duration = Duration::from_secs(60);
+
+/// How often the stub is asked again what became of a group.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// Whoever asked for a group snapshot here.
+pub(super) struct Asker {
+    pub(super) name: String,
+    pub(super) client: Sender<Event>,
+    /// Known when the stub has begun it.
+    pub(super) group: Option<GroupId>,
+    cancelled: bool,
+    asked: Instant,
+}
+
+/// How far the group is here.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Members run, or wait for the others.
+    Running,
+    /// All is sealed, and the stub was told.
+    Sealed,
+    /// It failed here; the stub is to give it up.
+    Failed(Instant),
+    /// It was given up; members may still be ending.
+    GivenUp(Error),
+}
+
+/// The group snapshot that runs.
+pub(super) struct Active {
+    pub(super) about: About,
+    /// Whether it was asked for here.
+    pub(super) coordinator: bool,
+    pub(super) seats: Vec<Seat>,
+    pub(super) state: State,
+    pub(super) pieces: Pieces,
+    switch: u64,
+    tally: Option<ChannelTally>,
+    prepared: bool,
+    /// Why it failed, in more words than the stub's.
+    pub(super) why: Option<Error>,
+}
+
+/// A `Prepare` that came while the former group was still ending.
+struct Waiting {
+    group: GroupId,
+    mode: GroupMode,
+    name: String,
+    options: Vec<u8>,
+    /// The switches that take part.
+    switches: Vec<u64>,
+}
+
+/// This host's part in group snapshots.
+pub(super) struct Participant {
+    pub(super) host: Arc<dyn Host>,
+    pub(super) folders: Folders,
+    inbox: Inbox,
+    pub(super) asker: Option<Asker>,
+    pub(super) active: Option<Active>,
+    waiting: Option<Waiting>,
+    /// Groups whose end is not known for sure.
+    pub(super) left: Vec<Left>,
+    asked: Option<Instant>,
+}
+
+impl Participant {
+    /// One with nothing to do.
+    pub(super) fn new(host: Arc<dyn Host>, folders: Folders, inbox: Inbox) -> Self {
+        let (asker, active, waiting) = (None, None, None);
+        Self { host, folders, inbox, asker, active, waiting, left: Vec::new(), asked: None }
+    }
+
+    /// Takes up what an earlier daemon left.
+    pub(super) fn recover(&mut self) {
+        match self.folders.recover() {
+            Ok(left) => self.left = left,
+            Err(e) => tracing::error!(error = %e.message, "group snapshots of before are not looked at"),
+        }
+    }
+
+    /// Does what a letter asks for.
+    pub(super) fn receive(&mut self, letter: Letter, now: Instant) {
+        match letter {
+            Letter::News(news, bulk) => self.news(news, &bulk, now),
+            Letter::Overrun => self.fail(
+                Error::new("the disk is too slow for the frames of the cut").hint("Is it busy, or full?"),
+                now,
+            ),
+            Letter::Lost => self.lost(),
+            Letter::Connected => self.ask(now),
+            Letter::Begin(wish) => self.begin(wish, now),
+            Letter::Cancel(name) => self.cancel(&name),
+            Letter::Member(group, seat, said) => self.member(group, seat, said, now),
+        }
+        self.tick(now);
+    }
+
+    /// Does what time asks for.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if let Some(asker) = self.asker.take_if(|a| a.group.is_none() && now > a.asked + BEGIN) {
+            let why = Error::new("the stub domain does not begin the group snapshot");
+            let _ = asker.client.send(Event::Failed { error: why.hint("Its console may say why") });
+        }
+        let late = |a: &Active| matches!(a.state, State::Failed(since) if now > since + ABORT);
+        if let Some(active) = self.active.as_ref().filter(|a| late(a)) {
+            let group = active.about.group;
+            self.give_up(group, "the stub domain did not answer");
+        }
+        if !self.left.is_empty() && self.asked.is_none_or(|asked| now > asked + ASK_EVERY) {
+            self.ask(now);
+        }
+        if self.active.is_none()
+            && let Some(w) = self.waiting.take()
+        {
+            self.prepare(w, now);
+        }
+    }
+
+    /// Tells the stub; that it is gone shows elsewhere.
+    pub(super) fn send(&self, order: GroupOrder, bulk: &[u8]) {
+        if let Err(e) = self.host.send(order, bulk) {
+            tracing::warn!(error = %e.message, "telling the stub domain of a group snapshot");
+        }
+    }
+
+    /// The running group, if it is this one.
+    pub(super) fn current(&mut self, group: GroupId) -> Option<&mut Active> {
+        self.active.as_mut().filter(|a| a.about.group == group)
+    }
+
+    fn begin(&mut self, wish: Wish, now: Instant) {
+        let Wish { network, mode, name, options, client } = wish;
+        let refuse = |why: Error| drop(client.send(Event::Failed { error: why }));
+        if self.asker.is_some() || self.active.is_some() || self.waiting.is_some() {
+            return refuse(
+                Error::new("another group snapshot is in progress on this host")
+                    .hint("Wait until it has ended: luthier status"),
+            );
+        }
+        let order = told::encode(&options).and_then(|options| {
+            let name = GroupName::try_from(name.as_str()).map_err(|_| Error::new("the name is too long"))?;
+            Ok(GroupOrder::Begin { network, mode, name, options })
+        });
+        if let Err(e) = order.and_then(|order| self.host.send(order, &[])) {
+            return refuse(e);
+        }
+        self.asker = Some(Asker { name, client, group: None, cancelled: false, asked: now });
+    }
+
+    fn cancel(&mut self, name: &str) {
+        let Some(asker) = self.asker.as_mut().filter(|a| a.name == name) else { return };
+        asker.cancelled = true;
+        if let Some(group) = asker.group {
+            self.send(GroupOrder::Cancel { group }, &[]);
+        }
+    }
+
+    fn news(&mut self, news: GroupNews, bulk: &[u8], now: Instant) {
+        match news {
+            GroupNews::Begun { group } => self.begun(group),
+            GroupNews::Refused { group, why } => {
+                if let Some(asker) = self.asker.take_if(|a| a.group.is_none()) {
+                    let hint = match group {
+                        Some(_) => "Wait until that one has ended",
+                        None => "`luthier net show` and `luthier net peers` show the network and the hosts",
+                    };
+                    let _ = asker.client.send(Event::Failed { error: Error::new(why.as_str()).hint(hint) });
+                }
+            }
+            GroupNews::Prepare { group, mode, name, options } => {
+                let (name, options) = (name.as_str().to_owned(), options.to_vec());
+                let switches = switches(bulk);
+                self.prepare(Waiting { group, mode, name, options, switches }, now);
+            }
+            GroupNews::Cut { group, job, times } => self.cut(group, job, times),
+            GroupNews::Channel { group, count } => self.channel(group, count, bulk, now),
+            GroupNews::Drained { group, tally } => {
+                if let Some(active) = self.current(group) {
+                    active.tally = Some(tally);
+                    fault::at("group-drained");
+                    self.phase(group, "drained");
+                    self.seal_if_whole(now);
+                }
+            }
+            GroupNews::Manifest { group, first, total } => self.manifest_piece(group, first, total, bulk, now),
+            GroupNews::Commit { group, first, total } => self.commit_piece(group, first, total, bulk, now),
+            GroupNews::Abort { group, why } => self.give_up(group, why.as_str()),
+            GroupNews::Question { group } => self.answer(group),
+            GroupNews::Ended { group } => self.ended(group),
+        }
+    }
+
+    fn cut(&mut self, group: GroupId, job: Job, times: CutTimes) {
+        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
+        let Some(seat) = active.seats.iter_mut().find(|s| s.job == Some(job)) else { return };
+        seat.cut = Some(times);
+        let ms = |us: u64| us as f64 / 1e3;
+        let times = json!({
+            "ready_ms": ms(times.ready_us), "suspend_ms": ms(times.asked_us),
+            "cut_ms": ms(times.cut_us), "resume_ms": ms(times.resumed_us),
+        });
+        if let Some(asker) = self.asker.as_ref().filter(|a| a.group == Some(group)) {
+            let _ = asker.client.send(Event::Cut { guest: seat.member.guest.clone(), times });
+        }
+    }
+
+    fn begun(&mut self, group: GroupId) {
+        match self.asker.as_mut().filter(|a| a.group.is_none()) {
+            Some(asker) if !asker.cancelled => {
+                asker.group = Some(group);
+                self.phase(group, "begun");
+            }
+            asker => {
+                // Nobody wants it any more.
+                if let Some(asker) = asker {
+                    asker.group = Some(group);
+                }
+                self.send(GroupOrder::Cancel { group }, &[]);
+            }
+        }
+    }
+
+    /// Tells the client, if it is its group.
+    pub(super) fn phase(&self, group: GroupId, phase: &str) {
+        if let Some(asker) = self.asker.as_ref().filter(|a| a.group == Some(group)) {
+            let _ = asker.client.send(Event::Phase { phase: phase.to_owned() });
+        }
+    }
+
+    fn prepare(&mut self, wanted: Waiting, now: Instant) {
+        let Waiting { group, mode, ref name, ref options, ref switches } = wanted;
+        match &self.active {
+            None => {}
+            Some(active) if active.about.group == group => return,
+            Some(active) if matches!(active.state, State::GivenUp(_)) => {
+                self.waiting = Some(wanted);
+                return;
+            }
+            Some(_) => {
+                let why = Error::new("another group snapshot is in progress");
+                return self.send(GroupOrder::Failed { group, why: self.detail(&why) }, &[]);
+            }
+        }
+        let coordinator = self.asker.as_ref().is_some_and(|a| a.group == Some(group));
+        let about = About { group, name: name.clone(), mode, switches: switches.clone() };
+        // Where nothing connects this host to others, its switch has no key to be known by.
+        let switch = if coordinator { Ok(group.initiator) } else { self.host.switch() };
+        let ready = told::decode(options).and_then(|options| {
+            let members = self.host.members(group.network)?;
+            if members.len() > handoff::MAX_GROUP_JOBS {
+                return Err(Error::new(format!(
+                    "{} guests are on the network here, more than {}",
+                    members.len(),
+                    handoff::MAX_GROUP_JOBS
+                )));
+            }
+            let switch = switch?;
+            self.folders.begin(&about, switch)?;
+            Ok((options, members, switch))
+        });
+        let (options, members, switch) = match ready {
+            Ok(ready) => ready,
+            Err(why) => {
+                self.active = Some(Active::new(about, coordinator, 0, Vec::new()));
+                return self.fail(why, now);
+            }
+        };
+        tracing::info!(group = name, members = members.len(), "group snapshot begins");
+        let seats = members.iter().cloned().map(Seat::new).collect();
+        self.active = Some(Active::new(about.clone(), coordinator, switch, seats));
+        for (seat, member) in members.into_iter().enumerate() {
+            self.start(seat, member, about.clone(), options.clone());
+        }
+        self.prepared();
+    }
+
+    /// Takes a member's snapshot in a thread of its own.
+    fn start(&self, seat: usize, member: Member, about: About, options: SnapshotOptions) {
+        let (host, inbox) = (Arc::clone(&self.host), self.inbox.clone());
+        std::thread::spawn(move || {
+            let group = about.group;
+            let taken =
+                host.take(&member, &about, &options, &mut |said| inbox.member(group, seat, said)).map_err(|e| {
+                    // Most say which guest it was.
+                    if e.message.contains(&member.guest) {
+                        return e;
+                    }
+                    Error { message: format!("`{}`: {}", member.guest, e.message), hint: e.hint }
+                });
+            fault::at("group-pending");
+            inbox.member(group, seat, Said::Ended(taken));
+        });
+    }
+
+    fn member(&mut self, group: GroupId, seat: usize, said: Said, now: Instant) {
+        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
+        let running = matches!(active.state, State::Running);
+        let Some(seat) = active.seats.get_mut(seat) else { return };
+        match said {
+            Said::Begun(cancel) => {
+                if !running {
+                    cancel();
+                }
+                seat.cancel = Some(cancel);
+            }
+            Said::Enlisted(job) => {
+                seat.job = Some(job);
+                self.prepared();
+            }
+            Said::Tell(event) => {
+                let guest = seat.member.guest.clone();
+                if let Some(asker) = self.asker.as_ref().filter(|a| a.group == Some(group)) {
+                    let _ = asker.client.send(Event::Member { guest, told: Box::new(event) });
+                }
+            }
+            Said::Ended(ended) => {
+                seat.busy = false;
+                match ended {
+                    Ok(taken) => seat.taken = Some(taken),
+                    Err(why) => self.fail(why, now),
+                }
+                self.seal_if_whole(now);
+                self.clear_if_given_up();
+            }
+        }
+    }
+
+    /// Tells the stub of the members' jobs when all have one.
+    fn prepared(&mut self) {
+        let Some(active) = self.active.as_mut() else { return };
+        let jobs: Option<ShortVec<Job, { handoff::MAX_GROUP_JOBS }>> = active.seats.iter().map(|s| s.job).collect();
+        if let Some(jobs) = jobs.filter(|_| !active.prepared && matches!(active.state, State::Running)) {
+            active.prepared = true;
+            let group = active.about.group;
+            fault::at("group-prepared");
+            self.send(GroupOrder::Prepared { group, jobs }, &[]);
+            self.phase(group, "prepared");
+        }
+    }
+
+    /// Stores frames of the channel state.
+    fn channel(&mut self, group: GroupId, count: u16, bulk: &[u8], now: Instant) {
+        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
+        if !matches!(active.state, State::Running) {
+            return;
+        }
+        if let Err(why) = self.folders.record(count, bulk) {
+            self.fail(why, now);
+        }
+    }
+
+    /// When all images are pending and the channels are closed: seals everything, and tells the stub.
+    fn seal_if_whole(&mut self, now: Instant) {
+        let Some(active) = &mut self.active else { return };
+        let (State::Running, Some(tally)) = (&active.state, active.tally) else { return };
+        if active.seats.iter().any(|s| s.busy || s.taken.is_none()) {
+            return;
+        }
+        let group = active.about.group;
+        let part = part(self.host.host(), active.switch, &active.seats, &tally);
+        match part.and_then(|part| self.folders.seal(part)) {
+            Ok(part) => {
+                active.state = State::Sealed;
+                fault::at("group-sealed");
+                self.send(GroupOrder::Stored { group }, &part);
+                self.phase(group, "stored");
+            }
+            Err(why) => self.fail(why, now),
+        }
+    }
+
+    /// It can't go on here.
+    pub(super) fn fail(&mut self, why: Error, now: Instant) {
+        let detail = self.detail(&why);
+        let Some(active) = self.active.as_mut().filter(|a| matches!(a.state, State::Running | State::Sealed)) else {
+            return;
+        };
+        // What is sealed is decided by all.
+        if matches!(active.state, State::Sealed) && !active.coordinator {
+            return;
+        }
+        tracing::warn!(group = active.about.name, error = %why.message, "group snapshot failed here");
+        active.state = State::Failed(now);
+        active.why = Some(why);
+        let group = active.about.group;
+        active.cancel_members();
+        self.send(GroupOrder::Failed { group, why: detail }, &[]);
+    }
+
+    /// An error as the other hosts hear of it.
+    fn detail(&self, why: &Error) -> Detail {
+        let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let mut detail = Detail::new();
+        for c in format!("{}: {}{hint}", self.host.host(), why.message).chars() {
+            if detail.push(c).is_err() {
+                break;
+            }
+        }
+        detail
+    }
+
+    /// The stub is gone, and with it whoever could decide, but for what is sealed.
+    fn lost(&mut self) {
+        self.waiting = None;
+        let gone = "the stub domain went away during the group snapshot";
+        if let Some(active) = &self.active {
+            let (group, coordinator) = (active.about.group, active.coordinator);
+            match active.state {
+                State::Sealed if !coordinator => {
+                    let About { name, switches, .. } = &active.about;
+                    tracing::warn!(group = name, "the stub domain went away: it will be asked how this ended");
+                    self.left.push(Left::new(group, name, switches, false));
+                    self.active = None;
+                }
+                _ => self.give_up(group, gone),
+            }
+        }
+        if let Some(asker) = self.asker.take() {
+            let why = Error::new(gone).hint("Every guest runs on. Start the stub again: luthier up");
+            let _ = asker.client.send(Event::Failed { error: why });
+        }
+    }
+
+    /// Asks the stub what became of the groups whose end is not known.
+    fn ask(&mut self, now: Instant) {
+        self.asked = Some(now);
+        for left in &self.left {
+            let order = GroupOrder::Ask { group: left.group, committed: left.committed };
+            let switches: Vec<u8> = left.switches.iter().flat_map(|switch| switch.to_le_bytes()).collect();
+            if self.host.send(order, &switches).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The switches of a bulk.
+fn switches(bulk: &[u8]) -> Vec<u64> {
+    let (switches, _) = bulk.as_chunks::<8>();
+    switches.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+impl Active {
+    fn new(about: About, coordinator: bool, switch: u64, seats: Vec<Seat>) -> Self {
+        let (state, pieces, tally) = (State::Running, Pieces::default(), None);
+        Self { about, coordinator, seats, state, pieces, switch, tally, prepared: false, why: None }
+    }
+
+    pub(super) fn cancel_members(&self) {
+        for cancel in self.seats.iter().filter(|s| s.busy).filter_map(|s| s.cancel.as_ref()) {
+            cancel();
+        }
+    }
+}
