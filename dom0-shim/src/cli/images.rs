@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use store::{ExportOptions, Image, ImportOptions, Manifest};
 
+use super::group::{self, Membership, Named};
 use super::{Cli, print};
 use crate::api::Round;
 use crate::disks;
@@ -16,11 +17,16 @@ use crate::error::{Context, Error, Result};
 
 /// Opens an image by name or path.
 pub(super) fn open(cli: &Cli, image: &str) -> Result<Image> {
-    Image::open(&path(cli, image)).map_err(Error::from)
+    Image::open(&path(cli, image)?).map_err(Error::from)
 }
 
-fn path(cli: &Cli, image: &str) -> PathBuf {
-    if image.contains('/') { PathBuf::from(image) } else { cli.images.join(image) }
+/// The path of an image by name or path.
+fn path(cli: &Cli, image: &str) -> Result<PathBuf> {
+    match group::resolve(cli, image)? {
+        Named::Image(path) => Ok(path),
+        Named::Group(_) => Err(Error::new(format!("`{image}` is a group, not an image"))
+            .hint(format!("`luthier show {image}` names its images"))),
+    }
 }
 
 /// A bar on a terminal, nothing elsewhere.
@@ -63,7 +69,13 @@ fn parent(manifest: &Manifest) -> Option<&str> {
 }
 
 /// `luthier list`
-pub(super) fn list(cli: &Cli) -> Result<()> {
+pub(super) fn list(cli: &Cli, only_groups: bool) -> Result<()> {
+    let groups = group::groups(cli)?;
+    if only_groups {
+        group::list(cli, &groups, true);
+        return Ok(());
+    }
+    let of = Membership::of(&groups);
     let listed = if cli.images.exists() {
         store::list(&cli.images).context("listing the images")?
     } else {
@@ -73,37 +85,50 @@ pub(super) fn list(cli: &Cli) -> Result<()> {
         let all: Vec<Value> = listed
             .iter()
             .map(|l| match &l.manifest {
-                Ok(m) => json!({"image": l.id.as_str(), "path": l.path, "guest": m.guest, "created": m.created, "pages": m.pages, "zero_pages": m.zero_pages, "parent": parent(m), "disk_octets": l.disk_octets}),
+                Ok(m) => json!({"image": l.id.as_str(), "path": l.path, "guest": m.guest, "created": m.created, "pages": m.pages, "zero_pages": m.zero_pages, "parent": parent(m), "group": of.group(m), "disk_octets": l.disk_octets}),
                 Err(e) => json!({"image": l.id.as_str(), "path": l.path, "error": e.to_string(), "disk_octets": l.disk_octets}),
             })
             .collect();
         print::json_line(&all);
         return Ok(());
     }
-    if listed.is_empty() {
+    if listed.is_empty() && groups.is_empty() {
         println!("no images in {}", cli.images.display());
         return Ok(());
     }
-    println!("{:40} {:20} {:>10} {:>10}  PARENT", "IMAGE", "CREATED", "MEMORY", "ON DISK");
+    // Who has no groups is not told of them.
+    let (width, title) = if groups.is_empty() { (0, "") } else { (40, "GROUP") };
+    let line = |line: String| println!("{}", line.trim_end());
+    let head = ("IMAGE", "CREATED", "MEMORY", "ON DISK", "PARENT");
+    line(format!("{:40} {:20} {:>10} {:>10}  {:width$}  {title}", head.0, head.1, head.2, head.3, head.4));
     for l in &listed {
         match &l.manifest {
-            Ok(m) => println!(
-                "{:40} {:20} {:>10} {:>10}  {}",
+            Ok(m) => line(format!(
+                "{:40} {:20} {:>10} {:>10}  {:width$}  {}",
                 l.id.as_str(),
                 m.created,
                 print::bytes(m.pages * m.page_size),
                 print::bytes(l.disk_octets),
-                parent(m).unwrap_or("-")
-            ),
+                parent(m).unwrap_or("-"),
+                if groups.is_empty() { "" } else { of.group(m).unwrap_or("-") },
+            )),
             Err(e) => println!("{:40} unusable: {e}", l.id.as_str()),
         }
     }
+    group::list(cli, &groups, false);
     Ok(())
 }
 
 /// `luthier show`
-pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
-    let image = open(cli, image)?;
+pub(super) fn show(cli: &Cli, image: &str, output: Option<&Path>) -> Result<()> {
+    let image = match group::resolve(cli, image)? {
+        Named::Group(place) => return group::show(cli, &place, output),
+        Named::Image(_) if output.is_some() => {
+            return Err(Error::new("only the cut of a group can be drawn")
+                .hint(format!("`luthier report {image} -o FILE` draws the rounds of an image")));
+        }
+        Named::Image(path) => Image::open(&path)?,
+    };
     let m = image.manifest();
     if cli.json {
         let mut all = json!(m);
@@ -146,7 +171,10 @@ pub(super) fn show(cli: &Cli, image: &str) -> Result<()> {
 
 /// `luthier verify`
 pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
-    let image = open(cli, image)?;
+    let image = match group::resolve(cli, image)? {
+        Named::Group(place) => return group::verify(cli, &place),
+        Named::Image(path) => Image::open(&path)?,
+    };
     let verified = verify_all(&image)?;
     if cli.json {
         print::json_line(
@@ -168,7 +196,8 @@ pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
 
 /// `luthier merge`
 pub(super) fn merge(cli: &Cli, image: &str) -> Result<()> {
-    let merged = with_bar("merging", |progress| store::merge(&path(cli, image), progress))?;
+    let path = path(cli, image)?;
+    let merged = with_bar("merging", |progress| store::merge(&path, progress))?;
     let (id, octets) = (&merged.image.manifest().id, merged.image.disk_octets());
     if cli.json {
         print::json_line(
@@ -251,6 +280,21 @@ pub(super) fn import(cli: &Cli, file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes an image or a group. The outer errors are of the name, the inner ones as `disks` has them.
+fn remove(cli: &Cli, name: &str) -> Result<store::Result<Result<()>>> {
+    let path = match group::resolve(cli, name)? {
+        Named::Group(place) => return Ok(group::rm(cli, &place)),
+        Named::Image(path) => path,
+    };
+    let removed = disks::remove_image(&path);
+    match removed {
+        Ok(_) if cli.json => print::json_line(&json!({"removed": name})),
+        Ok(_) => println!("removed {name}"),
+        Err(_) => {}
+    }
+    Ok(removed)
+}
+
 /// `luthier rm`
 pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
     let mut left: Vec<&String> = images.iter().collect();
@@ -259,14 +303,8 @@ pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
         let mut refused = None;
         let mut kept = Vec::new();
         for image in left {
-            match disks::remove_image(&path(cli, image)) {
-                Ok(snapshots) => {
-                    match cli.json {
-                        true => print::json_line(&json!({"removed": image})),
-                        false => println!("removed {image}"),
-                    }
-                    snapshots?;
-                }
+            match remove(cli, image)? {
+                Ok(rest) => rest?,
                 // Those that build on it may be among the others: it gets its turn after them.
                 Err(e @ store::Error::HasChildren { .. }) => {
                     refused.get_or_insert(e);
@@ -284,4 +322,4 @@ pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,7 @@
 mod check;
 mod check_net;
 mod client;
+mod group;
 mod images;
 mod net;
 mod print;
@@ -158,12 +159,23 @@ pub enum Command {
     /// Without anything: the same as `luthier schedule list`.
     #[command(after_help = "Every five minutes, the last hour:\n  luthier schedule web --every 5m --keep 12")]
     Schedule(schedule::ScheduleArgs),
-    /// List the images
-    List,
-    /// Show an image: its guest, its memory, and the rounds that made it
+    /// List the images, and the groups that they are of
+    List {
+        /// Only the groups: the snapshots of whole networks
+        #[arg(long)]
+        groups: bool,
+    },
+    /// Show an image: its guest, its memory, and the rounds that made it; or a group
+    ///
+    /// Of a group: its members and hosts, when each was cut, where its image is, its disks, and what
+    /// became of frames that were on their way. The picture (SVG) is the cut on the time axis.
+    #[command(after_help = "The cut of a network, drawn:\n  luthier show blue@20261122T081500Z -o cut.svg")]
     Show {
-        /// Name or path of the image
+        /// Name or path of the image or the group
         image: String,
+        /// Draw a group's cut to this file, which must not exist; - is the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Report the rounds that made an image, or compare several: as a table, or as a picture
     ///
@@ -179,8 +191,11 @@ pub enum Command {
         output: Option<PathBuf>,
     },
     /// Check every page and record of an image against its checksums
+    ///
+    /// Of a group: its manifest, the frames that were recorded, and the images of it that are on this
+    /// host; what lies on other hosts is named.
     Verify {
-        /// Name or path of the image
+        /// Name or path of the image or the group
         image: String,
     },
     /// Bring an image back as a running domain
@@ -227,11 +242,12 @@ pub enum Command {
         /// Name or path of the image
         image: String,
     },
-    /// Remove images
+    /// Remove images, and groups with their images on this host
     ///
-    /// An image on which others build stays until those are removed or merged.
+    /// An image on which others build stays until those are removed or merged. An image of a group
+    /// is removed with its group.
     Rm {
-        /// Names or paths of the images
+        /// Names or paths of the images or groups
         // An id of its own: clap keeps `images` for the option of that name.
         #[arg(id = "names", value_name = "IMAGE", required = true)]
         images: Vec<String>,
@@ -285,8 +301,8 @@ pub fn run(cli: &Cli) -> Result<()> {
             (guest, None) => snapshot::run(cli, guest.as_deref().unwrap_or_default(), options),
         },
         Command::Schedule(args) => schedule::run(cli, args),
-        Command::List => images::list(cli),
-        Command::Show { image } => images::show(cli, image),
+        Command::List { groups } => images::list(cli, *groups),
+        Command::Show { image, output } => images::show(cli, image, output.as_deref()),
         Command::Report { images, output } => report::run(cli, images, output.as_deref()),
         Command::Verify { image } => images::verify(cli, image),
         Command::Restore { image, name, paused } => restore::run(cli, image, name.as_deref(), *paused),

@@ -12,17 +12,22 @@ use store::{
 use super::*;
 
 /// A directory that goes with the test.
-struct Images(PathBuf);
+pub(in crate::cli) struct Images(pub(in crate::cli) PathBuf);
 
 impl Images {
-    fn new(test: &str) -> Self {
+    pub(in crate::cli) fn new(test: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("luthier-images-{test}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         Images(dir)
     }
 
     /// Makes an image of four pages, on a parent or alone, and returns its name.
-    fn make(&self, parent: Option<&str>) -> String {
+    pub(in crate::cli) fn make(&self, parent: Option<&str>) -> String {
+        self.writer(parent).commit(json!({})).unwrap().manifest().id.clone()
+    }
+
+    /// A writer of such an image that lacks nothing.
+    pub(in crate::cli) fn writer(&self, parent: Option<&str>) -> ImageWriter {
         let meta = Meta {
             guest: "web".into(),
             uuid: "e5d4d218-9b32-4a04-971e-bb65229d0f12".into(),
@@ -55,15 +60,15 @@ impl Images {
             state.insert(kind, body).unwrap();
         }
         writer.set_state(state);
-        writer.commit(json!({})).unwrap().manifest().id.clone()
+        writer
     }
 
-    fn run(&self, words: &[&str]) -> Result<()> {
+    pub(in crate::cli) fn run(&self, words: &[&str]) -> Result<()> {
         let start = ["luthier", "--images", self.0.to_str().unwrap()];
         crate::cli::run(&Cli::try_parse_from(start.iter().chain(words)).unwrap())
     }
 
-    fn left(&self) -> usize {
+    pub(in crate::cli) fn left(&self) -> usize {
         fs::read_dir(&self.0).unwrap().count()
     }
 }

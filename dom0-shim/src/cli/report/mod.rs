@@ -4,6 +4,7 @@
 //! Needs the image alone: no daemon, no Xen.
 
 mod compare;
+pub(super) mod cut;
 mod draw;
 mod figures;
 mod style;
@@ -38,6 +39,19 @@ pub(super) fn run(cli: &Cli, names: &[String], output: Option<&Path>) -> Result<
         (_, Some(output)) => println!("{}", output.display()),
         ([one], None) => print!("{}", table::table(one)),
         (several, None) => print!("{}", table::comparison(several)),
+    }
+    Ok(())
+}
+
+/// Writes a picture to a new file and says where, or to the standard output.
+pub(super) fn write(cli: &Cli, output: &Path, svg: &str) -> Result<()> {
+    if output == Path::new("-") {
+        return std::io::stdout().write_all(svg.as_bytes()).context("writing the picture");
+    }
+    save(output, svg)?;
+    match cli.json {
+        true => print::json_line(&serde_json::json!({"file": output})),
+        false => println!("{}", output.display()),
     }
     Ok(())
 }

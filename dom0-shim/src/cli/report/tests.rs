@@ -48,7 +48,7 @@ fn picture(figures: &Figures) -> String {
 }
 
 /// A picture must be XML of a bounded size with numbers only where numbers belong.
-fn sound(svg: String) -> String {
+pub(super) fn sound(svg: String) -> String {
     let xml = roxmltree::Document::parse(&svg).unwrap();
     assert_eq!(xml.root_element().tag_name().name(), "svg");
     assert!(svg.len() < 400_000, "{} octets", svg.len());
