@@ -126,7 +126,9 @@ impl Coordinator {
             }
             // Both were begun at once, and that one has the smaller name.
             Phase::Failed(Why { cause: Cause::Busy(other), .. })
-                if other.network == self.group.network && *other < self.group =>
+                if stage == Stage::Preparing
+                    && other.network == self.group.network
+                    && *other < self.group =>
             {
                 return why(Cause::Beaten(*other));
             }

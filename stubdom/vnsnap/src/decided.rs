@@ -15,8 +15,8 @@ use crate::message::{Body, Phase, Verdict};
 pub(crate) enum Outcome {
     /// Committed. The octets may be forgotten, the shim has them.
     Committed { digest: Digest, manifest: Option<Vec<u8>>, confirmed: bool },
-    /// Given up; `flipped`: someone may be after the cut.
-    Aborted { why: Why, flipped: bool },
+    /// Given up.
+    Aborted { why: Why },
     /// This host has nothing of it, and will never commit it.
     Nothing,
 }
@@ -67,7 +67,7 @@ impl Decided {
             Outcome::Committed { digest, confirmed, .. } => {
                 Verdict::Committed { manifest: *digest, confirmed: *confirmed }
             }
-            Outcome::Aborted { why, flipped } => Verdict::Aborted { why: why.clone(), flipped: *flipped },
+            Outcome::Aborted { why } => Verdict::Aborted { why: why.clone() },
             Outcome::Nothing => Verdict::Locked,
         }
     }
@@ -94,7 +94,7 @@ impl Decided {
 
     /// It is given up after all.
     pub(crate) fn revoke(&mut self, why: &Why) {
-        self.outcome = Outcome::Aborted { why: why.clone(), flipped: true };
+        self.outcome = Outcome::Aborted { why: why.clone() };
         self.untold.clear();
         self.ends = false;
     }
@@ -173,9 +173,7 @@ impl Decided {
                 Outcome::Committed { digest, confirmed, .. } => {
                     Body::Commit { group, manifest: *digest, confirmed: *confirmed }
                 }
-                Outcome::Aborted { why, flipped } => {
-                    Body::Abort { group, why: why.clone(), flipped: *flipped }
-                }
+                Outcome::Aborted { why } => Body::Abort { group, why: why.clone() },
                 Outcome::Nothing => continue,
             };
             io.send(id, body);

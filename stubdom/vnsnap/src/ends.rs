@@ -20,8 +20,7 @@ impl Node {
         if let Some(part) = &self.participant
             && part.group.initiator == peer
         {
-            let flipped = part.may_be_flipped();
-            self.abort_here(Why { member: peer, cause: Cause::Lost }, flipped);
+            self.abort_here(Why { member: peer, cause: Cause::Lost });
         }
         for pending in &mut self.pending {
             pending.lost(&self.io, peer);
@@ -57,36 +56,36 @@ impl Node {
             let raised = self.net(own.group.network).raised(epoch);
             self.hear_of(own.group.network, raised.unwrap_or(0));
         }
-        let flipped = own.stage() >= Stage::Flipping;
         let (group, me) = (own.group, self.io.me);
         let members: Vec<u64> = own.members().filter(|id| *id != me).collect();
-        let outcome = Outcome::Aborted { why: why.clone(), flipped };
+        let outcome = Outcome::Aborted { why: why.clone() };
         self.keep(Decided::to_tell(&self.io, group, outcome, members.into_iter(), false));
         self.io.tell(Output::Ended { group, result: Err(why.clone()) });
-        self.end_here(group, why, flipped);
+        self.end_here(group, why);
     }
 
     /// What is here of a group that is given up ends.
-    pub(crate) fn end_here(&mut self, group: GroupId, why: Why, flipped: bool) {
+    pub(crate) fn end_here(&mut self, group: GroupId, why: Why) {
         if self.participant.as_ref().is_some_and(|part| part.group == group) {
-            self.abort_here(why, flipped);
+            self.abort_here(why);
         } else {
             self.abort_pending(group, why);
         }
     }
 
-    /// This host gives up what it takes part in. `flipped`: someone may be after the cut, so all go there
-    /// (abort-forward).
-    pub(crate) fn abort_here(&mut self, why: Why, flipped: bool) {
+    /// This host gives up what it takes part in, and goes to the epoch all the same, as someone may be after
+    /// the cut (abort-forward). But not for another that was begun at once: the loser can't have been
+    /// cut anywhere, and the winner may use the same epoch.
+    pub(crate) fn abort_here(&mut self, why: Why) {
         let Some(part) = self.participant.take() else { return };
         let group = part.group;
-        let flipped = flipped || part.is_flipping();
-        if flipped {
-            self.reach_epoch(group);
+        let settles = part.is_flipping() || !matches!(why.cause, Cause::Beaten(_));
+        if settles {
+            self.reach_epoch(group.network, group.epoch);
         }
-        let settle = flipped.then_some(group.epoch);
+        let settle = settles.then_some(group.epoch);
         self.io.tell(Output::Abort { group, why: why.clone(), settle });
-        self.keep(Decided::heard(group, Outcome::Aborted { why, flipped }));
+        self.keep(Decided::heard(group, Outcome::Aborted { why }));
     }
 
     /// What is complete here is given up.
@@ -94,7 +93,7 @@ impl Node {
         let Some(place) = self.pending.iter().position(|pending| pending.group == group) else { return };
         self.pending.swap_remove(place);
         self.io.tell(Output::Abort { group, why: why.clone(), settle: Some(group.epoch) });
-        self.keep(Decided::heard(group, Outcome::Aborted { why, flipped: true }));
+        self.keep(Decided::heard(group, Outcome::Aborted { why }));
     }
 
     /// The coordinator's shim has the manifest: it is committed.
@@ -131,10 +130,10 @@ impl Node {
         }
     }
 
-    /// The ports of a network get the epoch of a group.
-    pub(crate) fn reach_epoch(&mut self, group: GroupId) {
-        let net = self.net(group.network);
-        net.epoch = net.epoch.max(group.epoch);
+    /// The ports of a network get this epoch.
+    pub(crate) fn reach_epoch(&mut self, network: u32, epoch: u32) {
+        let net = self.net(network);
+        net.epoch = net.epoch.max(epoch);
     }
 }
 

@@ -106,7 +106,7 @@ impl Node {
             if self.is_writing(group) {
                 self.give_up(why);
             } else if group.initiator == me {
-                self.keep(Decided::heard(group, Outcome::Aborted { why, flipped: true }));
+                self.keep(Decided::heard(group, Outcome::Aborted { why }));
             } else if self.pending.iter().any(|pending| pending.group == group) {
                 self.fail_pending(group, Cause::Failed(text("nothing of it is left on the disk")));
             } else {
@@ -158,7 +158,7 @@ impl Node {
         } else if group.initiator == self.io.me {
             // Without a manifest it was not committed, and will not be.
             let why = Why { member: self.io.me, cause: Cause::Lost };
-            let outcome = Outcome::Aborted { why: why.clone(), flipped: true };
+            let outcome = Outcome::Aborted { why: why.clone() };
             let decided = self.tell_others(group, outcome, members);
             self.keep(decided);
             // That the ports go to its epoch was said above.

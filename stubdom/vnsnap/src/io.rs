@@ -125,7 +125,7 @@ pub enum Output {
         /// At most [`MESSAGE_MAX`](crate::MESSAGE_MAX) octets.
         octets: Vec<u8>,
     },
-    /// Take part: the shim starts a job for each guest of the network. Answer `Prepared` or `Refused`; then
+    /// Take part. Ports of the network below `epoch - 1` get that first. The shim starts a job for each guest of the network. Answer `Prepared` or `Refused`; then
     /// (together mode) `Ready`.
     Prepare {
         /// The group.
@@ -180,7 +180,8 @@ pub enum Output {
         /// Why, and because of whom.
         why: Why,
         /// Abort-forward: ports of the network below this epoch get it, without capture, and what was held for
-        /// them is delivered. None if no port anywhere has been cut.
+        /// them is delivered. None for a group that was beaten by another one that was begun at once: no port
+        /// anywhere has been cut, and the epoch stays as it is.
         settle: Option<u32>,
     },
     /// Ports of the network below this epoch get it (no snapshot of it runs here): other hosts have it.

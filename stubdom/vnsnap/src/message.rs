@@ -93,7 +93,7 @@ pub(crate) enum Verdict {
     /// Committed. `confirmed`: by at least one participant that is not the coordinator.
     Committed { manifest: Digest, confirmed: bool },
     /// Given up.
-    Aborted { why: Why, flipped: bool },
+    Aborted { why: Why },
 }
 
 /// Which blob.
@@ -132,8 +132,8 @@ pub(crate) enum Body {
     Piece { group: GroupId, what: What, offset: u32, octets: Few<u8, PIECE> },
     /// Coordinator: it is committed. Answered by a report, once it is here, too.
     Commit { group: GroupId, manifest: Digest, confirmed: bool },
-    /// Coordinator: it is given up; `flipped`: someone may be after the cut. Answered by a report.
-    Abort { group: GroupId, why: Why, flipped: bool },
+    /// Coordinator: it is given up. Answered by a report.
+    Abort { group: GroupId, why: Why },
 }
 
 impl Body {

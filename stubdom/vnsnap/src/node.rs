@@ -334,8 +334,8 @@ impl Node {
         if let Some(participant) = &mut self.participant
             && participant.tick(&mut self.io)
         {
-            let (group, flipped) = (participant.group, participant.may_be_flipped());
-            self.abort_here(Why { member: group.initiator, cause: Cause::Orphan }, flipped);
+            let member = participant.group.initiator;
+            self.abort_here(Why { member, cause: Cause::Orphan });
         }
         for place in (0..self.pending.len()).rev() {
             let Some(pending) = self.pending.get_mut(place) else { continue };

@@ -81,7 +81,7 @@ impl Node {
             Body::Commit { group, manifest, confirmed } => {
                 self.take_commit(from, group, Verdict::Committed { manifest, confirmed })
             }
-            Body::Abort { group, why, flipped } => self.take_abort(from, group, why, flipped),
+            Body::Abort { group, why } => self.take_abort(from, group, why),
         }
     }
 
@@ -126,6 +126,8 @@ impl Node {
             return Ok(());
         }
         self.view_wait = None;
+        // All that runs here is at the epoch before the cut: the coordinator knows of one that is.
+        self.reach_epoch(group.network, group.epoch.saturating_sub(1));
         let participant = Participant::new(&self.io, group, ask.mode, members.clone());
         self.participant = Some(participant);
         let Ask { mode, name, options, .. } = ask;
@@ -158,7 +160,7 @@ impl Node {
             return false;
         }
         self.refuse(running, Cause::Busy(winner));
-        self.abort_here(why, false);
+        self.abort_here(why);
         true
     }
 
@@ -207,7 +209,7 @@ impl Node {
                 && phase.rank() < Phase::Done(crate::Digest::of(&[])).rank() =>
             {
                 let why = Why { member: self.io.me, cause: Cause::Lost };
-                Verdict::Aborted { why, flipped: true }
+                Verdict::Aborted { why }
             }
             _ => return Err(Dropped::NotItsWord),
         };
@@ -225,20 +227,24 @@ impl Node {
         let part = part_of(&mut self.participant, from, group)?;
         match verdict {
             Verdict::Running { rank } => part.heard(&self.io, rank),
-            Verdict::Aborted { why, flipped } => self.abort_here(why, flipped),
+            Verdict::Aborted { why } => self.abort_here(why),
             Verdict::Locked | Verdict::Committed { .. } => return Err(Dropped::NotItsWord),
         }
         Ok(())
     }
 
     fn take_flip(&mut self, from: u64, group: GroupId) -> Result<(), Dropped> {
-        let gone = self.decided.iter().any(|decided| decided.group == group);
-        if from == group.initiator && gone {
-            self.io.send(from, Body::Report { group, phase: Phase::Aborted });
+        if from == group.initiator
+            && let Some(decided) = self.decided.iter().find(|decided| decided.group == group)
+        {
+            // Late, if it is not given up.
+            if decided.phase() == Phase::Aborted {
+                self.io.send(from, Body::Report { group, phase: Phase::Aborted });
+            }
             return Ok(());
         }
         if part_of(&mut self.participant, from, group)?.flip(&mut self.io)? {
-            self.reach_epoch(group);
+            self.reach_epoch(group.network, group.epoch);
         }
         Ok(())
     }
@@ -284,11 +290,11 @@ impl Node {
         Ok(())
     }
 
-    fn take_abort(&mut self, from: u64, group: GroupId, why: Why, flipped: bool) -> Result<(), Dropped> {
+    fn take_abort(&mut self, from: u64, group: GroupId, why: Why) -> Result<(), Dropped> {
         if from != group.initiator {
             return Err(Dropped::NotItsWord);
         }
-        self.end_here(group, why, flipped);
+        self.end_here(group, why);
         let decided = self.decided.iter().find(|decided| decided.group == group);
         let phase = decided.map_or(Phase::Aborted, |decided| decided.phase());
         self.io.send(from, Body::Report { group, phase });

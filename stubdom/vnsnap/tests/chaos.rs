@@ -11,7 +11,8 @@ use vnsnap::{GroupId, Mode};
 
 fn schedule(seed: u64) -> (World, Vec<GroupId>) {
     let mut world = World::new(2 + seed % 4, seed);
-    world.delay = 1 + world.random(60);
+    let most = [5, 60, 400][world.random(3) as usize];
+    world.delay = 1 + world.random(most);
     world.loss = world.random(30);
     world.doubles = world.random(20);
     if seed.is_multiple_of(3) {

@@ -129,6 +129,7 @@ impl World {
         host.life += 1;
         host.node = Some(Node::new(id, host.life, config));
         host.manifest = None;
+        host.aborted.clear();
         // The guests' ports connect anew.
         host.epoch = 0;
         let node = host.node.as_mut().unwrap();
@@ -294,6 +295,7 @@ impl World {
             Output::Send { to, octets } => self.post(id, to, octets),
             Output::Prepare { group, mode, members, .. } => {
                 host.members.insert(group, members);
+                host.epoch = host.epoch.max(group.epoch - 1);
                 host.highest = host.highest.map(|highest| highest.max(group.epoch));
                 let (refuse, ready) = (host.refuse, mode == Mode::Together && !host.unready);
                 self.later(id, group, move |host, now| match refuse {
