@@ -201,12 +201,15 @@ impl Cut {
     }
 
     /// A port is there, with the epoch of its network, or with that of the snapshot that its guest
-    /// was restored from. One that was there already begins anew; its held frames are the driver's to drop.
-    /// A port opened while a cut runs is before it, until [`skip`](Self::skip) or [`raise`](Self::raise).
+    /// was restored from. While a cut of its network runs it is at least just before that, and stays there
+    /// until [`skip`](Self::skip) or [`raise`](Self::raise). One that was there already begins anew; the
+    /// driver drops what it held for it.
     pub fn open(&mut self, port: PortId, network: NetworkId, epoch: Epoch) {
         self.close_port(port);
+        let running = self.running.as_ref().filter(|running| running.network == network);
+        let before = running.map_or(Epoch(0), |running| Epoch(running.epoch.0.saturating_sub(1)));
         if let Some(slot) = self.ports.get_mut(usize::from(port.0)) {
-            *slot = Some(Port::new(network, epoch));
+            *slot = Some(Port::new(network, epoch.max(before)));
         }
     }
 

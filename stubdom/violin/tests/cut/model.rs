@@ -180,6 +180,8 @@ impl Both {
             Step::Open { port, red, epoch } => {
                 cut.open(PortId(port), network(red), Epoch(epoch));
                 let counts = Counts::default();
+                let k = model.running.filter(|(of, ..)| *of == network(red)).map_or(1, |(_, k, _)| k);
+                let epoch = epoch.max(k - 1);
                 let fresh = Port { network: network(red), epoch, captured_by: None, held: vec![], counts };
                 if port < 5 {
                     model.ports.insert(port, fresh);

@@ -249,7 +249,9 @@ fn who_was_left_behind_is_raised_to_just_before_the_cut() {
 fn a_guest_that_came_during_a_cut_passes_it_without_being_captured() {
     let mut cut = begun(Mode::Hold);
     let late = PortId(3);
-    cut.open(late, BLUE, Epoch(4));
+    // Whoever opened it has not heard of the last snapshots.
+    cut.open(late, BLUE, Epoch(2));
+    assert_eq!(cut.epoch(late), Some(Epoch(4)));
     assert_eq!(cut.judge(late, &frame(1, 5, PEER)), Verdict::Hold);
     assert!(cut.skip(late));
     assert_eq!((cut.due(2), cut.again(2, late, &frame(1, 5, PEER))), (Some(late), Verdict::Deliver));
