@@ -98,7 +98,13 @@ pub fn run(options: Options) -> Result<()> {
         key: options.switch_key.clone(),
     };
     let net = Arc::new(net::Net::new(files, link.clone()));
-    let server = Arc::new(server::Server::new(options.clone(), mender, Arc::clone(&link), Arc::clone(&net), groups.clone()));
+    let server = Arc::new(server::Server::new(
+        options.clone(),
+        mender,
+        Arc::clone(&link),
+        Arc::clone(&net),
+        groups.clone(),
+    ));
     let (host, folders) = (Arc::clone(&server), group::Folders::new(options.images.clone()));
     let inbox = groups.clone();
     std::thread::spawn(move || group::run(host, folders, inbox, &letters));

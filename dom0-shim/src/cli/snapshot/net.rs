@@ -78,7 +78,9 @@ impl Screen {
             Event::Started { image, pages } => {
                 self.line(&format!("{image}: {} MiB", pages / 256));
                 let bar = ProgressBar::new(u64::from(*pages));
-                if let Ok(style) = ProgressStyle::with_template("{prefix:16} {bar:30} {pos}/{len} pages {msg}") {
+                if let Ok(style) =
+                    ProgressStyle::with_template("{prefix:16} {bar:30} {pos}/{len} pages {msg}")
+                {
                     bar.set_style(style);
                 }
                 let bar = self.bars.add(bar.with_prefix(guest.to_owned()));
@@ -156,7 +158,15 @@ mod tests {
             "downtime_ms": 8.25, "channel": channel,
         });
         let text = summary(&result);
-        for part in ["blue@2026", "web ", "left", "within 1.5 ms", "3 recorded", "5 from after", "lost, as on any wire: 2"] {
+        for part in [
+            "blue@2026",
+            "web ",
+            "left",
+            "within 1.5 ms",
+            "3 recorded",
+            "5 from after",
+            "lost, as on any wire: 2",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

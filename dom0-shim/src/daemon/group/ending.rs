@@ -4,17 +4,24 @@ use std::time::Instant;
 
 use handoff::{GroupId, GroupOrder};
 
+use super::folders::Left;
 use super::participant::{Participant, State};
 use super::pieces::{parts, split};
 use super::summary::summary;
-use super::folders::Left;
 use crate::api::Event;
 use crate::daemon::fault;
 use crate::error::Error;
 
 impl Participant {
     /// A piece of all hosts' parts: this host coordinates, and its manifest is the commit.
-    pub(super) fn manifest_piece(&mut self, group: GroupId, first: u32, total: u32, piece: &[u8], now: Instant) {
+    pub(super) fn manifest_piece(
+        &mut self,
+        group: GroupId,
+        first: u32,
+        total: u32,
+        piece: &[u8],
+        now: Instant,
+    ) {
         let Some(active) = self.current(group).filter(|a| matches!(a.state, State::Sealed)) else { return };
         let about = active.about.clone();
         let whole = match active.pieces.add(first, total, piece) {
@@ -44,7 +51,14 @@ impl Participant {
     }
 
     /// A piece of the manifest of a group that was committed elsewhere.
-    pub(super) fn commit_piece(&mut self, group: GroupId, first: u32, total: u32, piece: &[u8], now: Instant) {
+    pub(super) fn commit_piece(
+        &mut self,
+        group: GroupId,
+        first: u32,
+        total: u32,
+        piece: &[u8],
+        now: Instant,
+    ) {
         let (name, pieces) = match self.active.as_mut().filter(|a| a.about.group == group) {
             Some(active) => (active.about.name.clone(), &mut active.pieces),
             None => match self.left.iter_mut().find(|l| l.group == group) {

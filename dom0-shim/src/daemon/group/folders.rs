@@ -9,6 +9,7 @@ use store::group::{self, Group, GroupWriter, Head, Manifest, Mode, Own, Part, Pe
 use super::About;
 use super::member::Taken;
 use super::pieces::Pieces;
+use crate::disks;
 use crate::error::{Error, Result};
 
 /// A group whose end is not known for sure.
@@ -99,6 +100,7 @@ impl Folders {
             // The next start tries again.
             tracing::error!(group = name, error = %e, "a member's image has not got its name yet");
         }
+        self.settle(group.own());
         Ok(group.manifest().clone())
     }
 
@@ -110,22 +112,39 @@ impl Folders {
         self.writer = None;
         let name = name.parse()?;
         match PendingGroup::open(&self.images, &name) {
-            Ok(pending) if pending.own().id() == id.into() => return Ok(pending.discard()?),
+            Ok(pending) if pending.own().id() == id.into() => {
+                let own = pending.own().clone();
+                pending.discard()?;
+                self.settle(&own);
+                return Ok(());
+            }
             Ok(_) | Err(G(NotFound { .. })) => {}
             Err(e) => return Err(e.into()),
         }
-        match Group::open(&self.images, &name) {
-            Ok(group) if group.own().id() == id.into() => {}
+        let own = match Group::open(&self.images, &name) {
+            Ok(group) if group.own().id() == id.into() => group.own().clone(),
             Ok(_) | Err(G(NotFound { .. } | Undecided { .. })) => return Ok(()),
             Err(e) => return Err(e.into()),
+        };
+        group::remove(&self.images, &name)?;
+        self.settle(&own);
+        Ok(())
+    }
+
+    /// The snapshots of members' disks stay, or go, with the images.
+    fn settle(&self, own: &Own) {
+        for id in own.part.members.iter().filter_map(|member| member.image_id().ok()) {
+            if let Err(e) = disks::settle(&self.images, &id) {
+                tracing::error!(image = %id, error = %e.message, "snapshots of disks are left");
+            }
         }
-        Ok(group::remove(&self.images, &name).map(drop)?)
     }
 
     /// Removes the pending image of a member of a group that was never sealed.
     pub(super) fn discard_image(&self, taken: &Taken) -> Result<()> {
-        match store::discard_pending(&self.images, &taken.image.parse()?) {
-            Ok(()) | Err(store::Error::NotFound { .. }) => Ok(()),
+        let id = taken.image.parse()?;
+        match store::discard_pending(&self.images, &id) {
+            Ok(()) | Err(store::Error::NotFound { .. }) => disks::settle(&self.images, &id),
             Err(e) => Err(e.into()),
         }
     }
@@ -178,6 +197,7 @@ impl Folders {
                 _ => left.push(Left::of(group.own(), true)),
             }
         }
+        disks::settle_all(&self.images);
         Ok(left)
     }
 }

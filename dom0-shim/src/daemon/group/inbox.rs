@@ -47,6 +47,8 @@ pub(in crate::daemon) enum Said {
 }
 
 /// Something that arrives.
+// A thousand of them at most wait, and most are news.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Letter {
     /// The stub's news with its bulk.
     News(GroupNews, Vec<u8>),

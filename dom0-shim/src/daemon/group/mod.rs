@@ -26,9 +26,9 @@ mod member;
 mod participant;
 mod pieces;
 mod summary;
-mod told;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -206,7 +206,9 @@ impl Participant {
                     self.seal_if_whole(now);
                 }
             }
-            GroupNews::Manifest { group, first, total } => self.manifest_piece(group, first, total, bulk, now),
+            GroupNews::Manifest { group, first, total } => {
+                self.manifest_piece(group, first, total, bulk, now)
+            }
             GroupNews::Commit { group, first, total } => self.commit_piece(group, first, total, bulk, now),
             GroupNews::Abort { group, why } => self.give_up(group, why.as_str()),
             GroupNews::Question { group } => self.answer(group),
@@ -303,8 +305,9 @@ impl Participant {
         let (host, inbox) = (Arc::clone(&self.host), self.inbox.clone());
         std::thread::spawn(move || {
             let group = about.group;
-            let taken =
-                host.take(&member, &about, &options, &mut |said| inbox.member(group, seat, said)).map_err(|e| {
+            let taken = host
+                .take(&member, &about, &options, &mut |said| inbox.member(group, seat, said))
+                .map_err(|e| {
                     // Most say which guest it was.
                     if e.message.contains(&member.guest) {
                         return e;
@@ -352,7 +355,8 @@ impl Participant {
     /// Tells the stub of the members' jobs when all have one.
     fn prepared(&mut self) {
         let Some(active) = self.active.as_mut() else { return };
-        let jobs: Option<ShortVec<Job, { handoff::MAX_GROUP_JOBS }>> = active.seats.iter().map(|s| s.job).collect();
+        let jobs: Option<ShortVec<Job, { handoff::MAX_GROUP_JOBS }>> =
+            active.seats.iter().map(|s| s.job).collect();
         if let Some(jobs) = jobs.filter(|_| !active.prepared && matches!(active.state, State::Running)) {
             active.prepared = true;
             let group = active.about.group;
@@ -396,7 +400,8 @@ impl Participant {
     /// It can't go on here.
     pub(super) fn fail(&mut self, why: Error, now: Instant) {
         let detail = self.detail(&why);
-        let Some(active) = self.active.as_mut().filter(|a| matches!(a.state, State::Running | State::Sealed)) else {
+        let Some(active) = self.active.as_mut().filter(|a| matches!(a.state, State::Running | State::Sealed))
+        else {
             return;
         };
         // What is sealed is decided by all.
@@ -432,7 +437,10 @@ impl Participant {
             match active.state {
                 State::Sealed if !coordinator => {
                     let About { name, switches, .. } = &active.about;
-                    tracing::warn!(group = name, "the stub domain went away: it will be asked how this ended");
+                    tracing::warn!(
+                        group = name,
+                        "the stub domain went away: it will be asked how this ended"
+                    );
                     self.left.push(Left::new(group, name, switches, false));
                     self.active = None;
                 }

@@ -40,8 +40,9 @@ pub(super) fn encode(options: &SnapshotOptions) -> Result<Vec<u8, 512>> {
 /// # Errors
 /// It is of another release, or the options can't be.
 pub(super) fn decode(bytes: &[u8]) -> Result<SnapshotOptions> {
-    let other =
-        || Error::new("the coordinator runs another release of Luthier").hint("Install one release on all hosts");
+    let other = || {
+        Error::new("the coordinator runs another release of Luthier").hint("Install one release on all hosts")
+    };
     let told: Told = serde_json::from_slice(bytes).map_err(|_| other())?;
     let mut all = fields(&SnapshotOptions::default())?;
     if told.version != VERSION || told.options.keys().any(|name| !all.contains_key(name)) {

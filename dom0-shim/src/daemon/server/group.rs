@@ -28,12 +28,15 @@ impl Server {
         classic: bool,
         options: SnapshotOptions,
     ) -> Result<Value> {
-        let (tell, cancel) = (&mut |event| {
-            teller.tell(event);
-        }, &mut |name: &str| {
-            let (groups, name) = (self.groups.clone(), name.to_owned());
-            on_hang_up(client, move || groups.cancel(&name))
-        });
+        let (tell, cancel) = (
+            &mut |event| {
+                teller.tell(event);
+            },
+            &mut |name: &str| {
+                let (groups, name) = (self.groups.clone(), name.to_owned());
+                on_hang_up(client, move || groups.cancel(&name))
+            },
+        );
         self.group_with(net, classic, options, tell, cancel)
     }
 
@@ -131,7 +134,6 @@ impl Host for Server {
         let say = |what| (said.borrow_mut())(what);
         let tie = Tie {
             group: json!({"name": about.name, "network": about.group.network, "epoch": about.group.epoch}),
-            barrier: about.mode == GroupMode::Together,
             enlisted: &mut |job| say(Said::Enlisted(job)),
         };
         let figures = self.snapshot_as(

@@ -60,7 +60,13 @@ pub(super) struct Server {
 
 impl Server {
     /// A server. `mender` has begun with what an earlier daemon left.
-    pub(super) fn new(options: Options, mender: Mender, link: Arc<Link>, net: Arc<Net>, groups: Inbox) -> Self {
+    pub(super) fn new(
+        options: Options,
+        mender: Mender,
+        link: Arc<Link>,
+        net: Arc<Net>,
+        groups: Inbox,
+    ) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
         let schedules = Scheduler::open(&options.state, &|image| options.images.join(image).is_dir());
         let Mender { xen, journal, kept, desk } = mender.clone();

@@ -145,7 +145,7 @@ impl Server {
         begun(&mailbox)?;
         let cost = self.costs.of(&guest.uuid());
         let known = Known { capacity: guest.capacity(), cost, base: plan_base };
-        let plan = handoff::Plan { barrier: tie.as_ref().is_some_and(|t| t.barrier), ..plan(options, known) };
+        let plan = handoff::Plan { barrier: tie.is_some(), ..plan(options, known) };
         let (policy, costs) = (options.policy, &self.costs);
         let (group, enlisted) = tie.map(|t| (t.group, t.enlisted)).unzip();
         let is_member = group.is_some();
@@ -188,8 +188,6 @@ struct Order<'a> {
 pub(in crate::daemon) struct Tie<'a> {
     /// For the image's manifest.
     pub(in crate::daemon) group: Value,
-    /// Whether the guest is not to be suspended before the group's cut.
-    pub(in crate::daemon) barrier: bool,
     /// Gets the job's number before the stub does.
     pub(in crate::daemon) enlisted: &'a mut dyn FnMut(handoff::Job),
 }

@@ -25,7 +25,10 @@ fn switches() -> Vec<u8> {
 fn manifest(part: &[u8]) -> Vec<u8> {
     use store::group::{Head, Manifest, Mode};
     let head = Head {
-        name: NAME.parse().unwrap(), id: GROUP.into(), mode: Mode::Together, switches: vec![0xa, OWN],
+        name: NAME.parse().unwrap(),
+        id: GROUP.into(),
+        mode: Mode::Together,
+        switches: vec![0xa, OWN],
     };
     let parts = vec![Part::decode(&other(0xa, "right")).unwrap(), Part::decode(part).unwrap()];
     Manifest::new(&head, parts).unwrap().encode().unwrap()
@@ -143,7 +146,8 @@ fn a_coordinator_that_was_killed_after_the_commit_wants_to_hear_that_others_have
         match answer {
             "ended" => world.news(GroupNews::Ended { group: GROUP }, &[]),
             "committed" => {
-                let text = std::fs::read(world.fake.images.join("groups").join(NAME).join("manifest.json")).unwrap();
+                let text =
+                    std::fs::read(world.fake.images.join("groups").join(NAME).join("manifest.json")).unwrap();
                 world.commit(GROUP, &text);
             }
             _ => world.news(GroupNews::Abort { group: GROUP, why: "nobody has it".try_into().unwrap() }, &[]),

@@ -21,7 +21,8 @@ fn abort(world: &mut World, why: &str) {
 #[test]
 fn a_guest_that_can_not_take_part_is_named_with_its_host() {
     let mut world = World::new(&[]);
-    *lock(&world.fake.guests) = Err(Error::new("`web` is not attached").hint("Attach it first: luthier attach web"));
+    *lock(&world.fake.guests) =
+        Err(Error::new("`web` is not attached").hint("Attach it first: luthier attach web"));
     world.prepare_only(GROUP, NAME);
     let why = failed(&mut world);
     assert_eq!(why, "left: `web` is not attached (Attach it first: luthier attach web)");

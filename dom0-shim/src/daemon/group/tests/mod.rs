@@ -117,14 +117,11 @@ fn pending(images: &std::path::Path, member: &Member) -> Taken {
     let mut writer = ImageWriter::create(images, id, meta).unwrap();
     writer.put_zero(0).unwrap();
     let mut records = Records::new();
-    for kind in StateKind::ALL {
-        let body = match kind {
-            StateKind::TscInfo => store::state::tsc_info(0, 1, 1, 1).to_vec(),
-            StateKind::HvmParams => store::state::hvm_params(&[(1, 0), (17, 0)]),
-            _ => vec![1; 32],
-        };
-        let _ = records.insert(kind, body);
-    }
+    let mut put = |kind, body| records.insert(kind, body).unwrap();
+    put(StateKind::TscInfo, store::state::tsc_info(0, 1, 1, 1).to_vec());
+    put(StateKind::HvmParams, store::state::hvm_params(&[(1, 0), (17, 0)]));
+    put(StateKind::HvmContext, vec![1; 32]);
+    put(StateKind::DomainConfig, br#"{"c_info": {}, "b_info": {}}"#.to_vec());
     writer.set_state(records);
     let pending = writer.prepare(serde_json::json!({})).unwrap();
     let figures = serde_json::json!({"suspended_ms": 8.5});
@@ -136,7 +133,6 @@ struct World {
     inbox: Inbox,
     letters: Letters,
     desk: Participant,
-    client: Option<Receiver<Event>>,
 }
 
 impl World {
@@ -161,7 +157,7 @@ impl World {
             down: AtomicBool::new(false),
         });
         let (inbox, letters, desk) = Self::daemon(&fake);
-        Self { fake, inbox, letters, desk, client: None }
+        Self { fake, inbox, letters, desk }
     }
 
     fn daemon(fake: &Arc<Fake>) -> (Inbox, Letters, Participant) {
@@ -175,31 +171,30 @@ impl World {
     /// The daemon is killed: its threads end, what they had not finished is gone; then it starts
     /// again, and finds what is on the disk.
     fn kill(&mut self) {
-        let (inbox, letters, _) = Self::daemon(&self.fake);
-        // The old one writes no more from here on.
-        self.inbox = inbox;
-        self.letters = letters;
-        lock(&self.fake.words).clear();
-        let guests = lock(&self.fake.guests).clone().unwrap_or_default();
-        guests.iter().for_each(|m| drop(lock(&self.fake.words).insert(m.guest.clone(), Word::Fail)));
-        while self.fake.running.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // Nobody reads the old letters any more; what it had open and not sealed, only the disk says.
+        self.say(Word::Fail);
+        self.await_members();
         lock(&self.fake.words).clear();
         lock(&self.fake.heard).clear();
-        // The locks of the old one go with it, before the new one looks.
-        let (_, _, nobody) = Self::daemon(&Arc::new(Fake {
-            images: self.fake.images.join("none"),
-            guests: Mutex::new(Ok(Vec::new())),
-            heard: Mutex::default(),
-            words: Mutex::default(),
-            running: AtomicU32::new(0),
-            jobs: AtomicU32::new(0),
-            down: AtomicBool::new(false),
-        }));
-        self.desk = nobody;
-        let (inbox, letters, desk) = Self::daemon(&self.fake);
-        (self.inbox, self.letters, self.desk) = (inbox, letters, desk);
+        (self.inbox, self.letters) = Inbox::new();
+        let host: Arc<dyn Host> = self.fake.clone();
+        self.desk = Participant::new(host, Folders::new(self.fake.images.clone()), self.inbox.clone());
+        self.desk.recover();
+    }
+
+    /// Says the same to all members.
+    fn say(&self, word: Word) {
+        for member in lock(&self.fake.guests).clone().unwrap_or_default() {
+            lock(&self.fake.words).insert(member.guest, word);
+        }
+    }
+
+    /// Waits until no member's thread runs.
+    fn await_members(&self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.fake.running.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// A client asks for a group.
@@ -263,13 +258,16 @@ impl World {
     /// Everything from the cut to what is stored here; returns the part.
     fn store(&mut self, group: GroupId, jobs: &[Job]) -> Vec<u8> {
         for job in jobs {
-            let times = CutTimes { ready_us: 900, asked_us: 1000, cut_us: 2000 + u64::from(*job), resumed_us: 9000 };
+            let times =
+                CutTimes { ready_us: 900, asked_us: 1000, cut_us: 2000 + u64::from(*job), resumed_us: 9000 };
             self.news(GroupNews::Cut { group, job: *job, times }, &[]);
         }
         self.news(GroupNews::Channel { group, count: 2 }, &frames(2));
-        let guests = lock(&self.fake.guests).clone().unwrap();
-        guests.iter().for_each(|m| drop(lock(&self.fake.words).insert(m.guest.clone(), Word::Finish)));
-        self.news(GroupNews::Drained { group, tally: ChannelTally { recorded: 2, held: 4, ..Default::default() } }, &[]);
+        self.say(Word::Finish);
+        self.news(
+            GroupNews::Drained { group, tally: ChannelTally { recorded: 2, held: 4, ..Default::default() } },
+            &[],
+        );
         let (_, part) = self.await_order("Stored", |o| *o == GroupOrder::Stored { group });
         part
     }
@@ -300,7 +298,11 @@ impl World {
     /// What is in the directory: images and groups, decided or not.
     fn names(&self) -> Vec<String> {
         let names = |dir: PathBuf| {
-            std::fs::read_dir(dir).into_iter().flatten().flatten().map(|f| f.file_name().into_string().unwrap())
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|f| f.file_name().into_string().unwrap())
         };
         let images = names(self.fake.images.clone()).filter(|name| name != "groups");
         let mut all: Vec<String> = images.chain(names(self.fake.images.join("groups"))).collect();
@@ -310,17 +312,19 @@ impl World {
 
     /// What there is without names of undecided or unfinished things.
     fn whole(&self) -> Vec<String> {
-        self.names().into_iter().map(|name| name.split('@').next().unwrap().to_owned() + if name.contains("Z.") { "!" } else { "" }).collect()
+        self.names()
+            .into_iter()
+            .map(|name| {
+                name.split('@').next().unwrap().to_owned() + if name.contains("Z.") { "!" } else { "" }
+            })
+            .collect()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        let guests = lock(&self.fake.guests).clone().unwrap_or_default();
-        guests.iter().for_each(|m| drop(lock(&self.fake.words).insert(m.guest.clone(), Word::Fail)));
-        while self.fake.running.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.say(Word::Fail);
+        self.await_members();
         let _ = std::fs::remove_dir_all(&self.fake.images);
     }
 }
@@ -329,7 +333,13 @@ fn frames(count: usize) -> Vec<u8> {
     let mut bulk = Vec::new();
     for i in 0..count {
         let record = ChannelRecord {
-            time_us: i as u64, network: 7, mac: [0; 6], checksum: 0, gso: 0, gso_size: 0, len: 60,
+            time_us: i as u64,
+            network: 7,
+            mac: [0; 6],
+            checksum: 0,
+            gso: 0,
+            gso_size: 0,
+            len: 60,
         };
         bulk.extend(record.emit());
         bulk.extend([i as u8; 60]);

@@ -5,7 +5,9 @@ use super::*;
 /// As the coordinator, whose switch is the group's initiator.
 fn coordinate(world: &mut World) -> Receiver<Event> {
     let events = world.ask();
-    assert!(world.heard(|o| matches!(o, GroupOrder::Begin { network: 7, name, .. } if name.as_str() == NAME)));
+    assert!(
+        world.heard(|o| matches!(o, GroupOrder::Begin { network: 7, name, .. } if name.as_str() == NAME))
+    );
     world.news(GroupNews::Begun { group: GROUP }, &[]);
     events
 }
@@ -56,7 +58,9 @@ fn another_host_stores_the_same_octets_when_it_is_told() {
     here.commit(GROUP, &manifest);
     assert!(here.heard(|o| *o == GroupOrder::Committed { group: GROUP }));
     assert_eq!(here.whole(), ["blue", "web"]);
-    let file = |world: &World| std::fs::read(world.fake.images.join("groups").join(NAME).join("manifest.json")).unwrap();
+    let file = |world: &World| {
+        std::fs::read(world.fake.images.join("groups").join(NAME).join("manifest.json")).unwrap()
+    };
     assert_eq!(file(&here), manifest);
     assert_eq!(file(&there), manifest);
     // Told once more, it says so once more.
