@@ -80,7 +80,9 @@ pub fn parts(manifest: &[u8]) -> Vec<Part> {
     let mut parts = Vec::new();
     while let Some((head, after)) = rest.split_first_chunk::<12>() {
         let [_, _, _, _, _, _, _, _, a, b, c, d] = *head;
-        let Some((part, after)) = after.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize) else { break };
+        let Some((part, after)) = after.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize) else {
+            break;
+        };
         parts.extend(Part::parse(part));
         rest = after;
     }

@@ -26,6 +26,9 @@ const PORTS: usize = 64;
 /// How long a frame is held, in milliseconds.
 pub const HOLD_MS: u64 = 150;
 
+/// Guests are silent for so long at the start, in milliseconds: what they'd say then teaches nothing.
+const SILENCE_MS: u64 = 400;
+
 /// A guest stands still no longer than this, in milliseconds, unless something of its host crashed.
 pub const STAND_MAX_MS: u64 = 40;
 
@@ -89,12 +92,21 @@ pub struct GroupHost {
     /// When something of it crashed last.
     crashed_at: Option<u64>,
     powered: bool,
+    /// The networks of the guests that start when power is back.
+    booted: Vec<Vec<u32>>,
     pub(super) out: Vec<(Host, Kind, Box<[u8]>)>,
 }
 
 impl GroupHost {
     /// A host without guests, all of it running.
-    pub fn new(at: Host, hosts: usize, shared: Rc<RefCell<Shared>>, seed: u64, config: Config, mutant: Mutant) -> Self {
+    pub fn new(
+        at: Host,
+        hosts: usize,
+        shared: Rc<RefCell<Shared>>,
+        seed: u64,
+        config: Config,
+        mutant: Mutant,
+    ) -> Self {
         let mut host = Self {
             at,
             hosts,
@@ -113,6 +125,7 @@ impl GroupHost {
             cable_at: 0,
             crashed_at: None,
             powered: true,
+            booted: Vec::new(),
             out: Vec::new(),
         };
         host.start_stub(0);
@@ -156,7 +169,7 @@ impl GroupHost {
             }
             shared.guests
         };
-        let wait = 1 + self.rng.below(20);
+        let wait = 1 + self.rng.below(20) + SILENCE_MS.saturating_sub(now_ms);
         self.guests.push(Guest::new(number, &vifs, now_ms + wait));
         for (vif, id, network) in vifs {
             self.open(now_ms, vif, id, network);
@@ -181,6 +194,8 @@ impl GroupHost {
         for &(host, life, _) in peers {
             stub.sessions[host].meet(life);
         }
+        let all: Vec<_> = peers.iter().map(|(host, life, _)| (id_of(*host), u64::from(*life))).collect();
+        stub.node.set_switches(now_ms, &all);
         for network in own {
             let have = peers.iter().filter(|(_, _, networks)| networks.contains(&network));
             let have: Vec<_> = have.map(|(host, life, _)| (id_of(*host), u64::from(*life))).collect();
@@ -248,6 +263,11 @@ impl GroupHost {
                 self.kill_shim(now_ms, back_ms);
                 self.powered = false;
                 let mut shared = self.shared.borrow_mut();
+                self.booted = self
+                    .guests
+                    .iter()
+                    .map(|guest| guest.ports.iter().map(|port| port.network).collect())
+                    .collect();
                 for guest in self.guests.drain(..) {
                     for port in guest.ports {
                         shared.oracle.died(port.vif);
@@ -378,6 +398,14 @@ impl GroupHost {
             if now_ms >= self.stub_at {
                 self.start_stub(now_ms);
             }
+            if power {
+                // Its guests start again by themselves, or not.
+                let networks = std::mem::take(&mut self.booted);
+                for networks in networks.into_iter().filter(|_| self.rng.chance(500_000)).collect::<Vec<_>>()
+                {
+                    self.add_guest(now_ms, &networks);
+                }
+            }
         }
     }
 
@@ -404,8 +432,14 @@ impl GroupHost {
     }
 
     /// Whether nothing is under way here: no snapshot, no frame that waits, all guests running.
-    pub fn is_idle(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What is.
+    pub fn is_idle(&self, now_ms: u64) -> Result<(), String> {
         let busy = |what: String| Err(format!("host {}: {what}", self.at));
+        if now_ms < self.cable_at {
+            return busy("its cable is out".into());
+        }
         if self.stub.is_none() || self.shim.is_none() {
             return busy("something of it is down".into());
         }
@@ -466,7 +500,9 @@ impl Node for GroupHost {
             Kind::Control if payload.is_empty() => (),
             Kind::Control => {
                 if let Err(dropped) = stub.node.receive(now_ms, id_of(from), payload) {
-                    self.shared.borrow().say(now_ms, self.at, || format!("drops a message of {from}: {dropped:?}"));
+                    self.shared
+                        .borrow()
+                        .say(now_ms, self.at, || format!("drops a message of {from}: {dropped:?}"));
                 }
                 if let Some(group) = self.local_group() {
                     let _ = self.step(now_ms, Step::Took, group);

@@ -58,8 +58,8 @@ impl GroupHost {
 
     fn copied(&mut self, now_ms: u64, at: usize) -> Option<()> {
         self.jobs[at].state = State::Ready;
-        let mode = self.running(self.jobs[at].group)?.mode;
-        if mode == Mode::Classic {
+        let running = self.running(self.jobs[at].group)?;
+        if running.mode == Mode::Classic && running.go {
             self.ask(now_ms, at);
         }
         self.check_ready(now_ms)
@@ -84,8 +84,10 @@ impl GroupHost {
         self.running(group)?.go = true;
         self.step(now_ms, Step::Flipping, group)?;
         self.mark(group);
-        if self.running(group)?.mode == Mode::Together {
-            for at in 0..self.jobs.len() {
+        let classic = self.running(group)?.mode == Mode::Classic;
+        for at in 0..self.jobs.len() {
+            // In classic mode each when its own pre-copy ends, but none before this.
+            if !classic || self.jobs[at].state == State::Ready {
                 self.ask(now_ms, at);
             }
         }
@@ -112,7 +114,8 @@ impl GroupHost {
         let (least, most) = self.shared.borrow().pace.suspend;
         self.jobs[at].state = State::Asked { left };
         self.jobs[at].at = now_ms + least + self.rng.below(most - least + 1);
-        let ports = self.guests.iter_mut().filter(|other| other.number == guest).flat_map(|guest| &mut guest.ports);
+        let ports =
+            self.guests.iter_mut().filter(|other| other.number == guest).flat_map(|guest| &mut guest.ports);
         ports.for_each(|port| port.paused = true);
     }
 
@@ -124,8 +127,12 @@ impl GroupHost {
         self.step(now_ms, Step::Standing, group)?;
         // Maybe it is this job that has failed.
         self.job_of(number)?;
-        let vifs: Vec<_> =
-            self.guests[guest].ports.iter().filter(|port| port.network == group.network).map(|port| port.vif).collect();
+        let vifs: Vec<_> = self.guests[guest]
+            .ports
+            .iter()
+            .filter(|port| port.network == group.network)
+            .map(|port| port.vif)
+            .collect();
         for &vif in &vifs {
             self.shared.borrow_mut().oracle.cut(name(group), vif, now_ms * 1000);
         }
@@ -159,6 +166,7 @@ impl GroupHost {
                 stub.cut.flip(port.id);
             }
         }
+        self.shared.borrow().say(now_ms, self.at, || format!("backlog {backlog:?}"));
         if mutant != Mutant::ForgetBacklog {
             stub.local.as_mut()?.recorded.append(&mut backlog);
         }
@@ -179,8 +187,9 @@ impl GroupHost {
         self.step(now_ms, Step::Flipped, group)?;
         let stub = self.stub.as_mut()?;
         let sessions = stub.sessions.iter().enumerate();
-        let points: Vec<Point> =
-            sessions.filter_map(|(host, session)| Some((id_of(host), say(session.sent_point(stub.life)?)))).collect();
+        let points: Vec<Point> = sessions
+            .filter_map(|(host, session)| Some((id_of(host), say(session.sent_point(stub.life)?))))
+            .collect();
         stub.node.local(now_ms, Local::Flipped { group, points: &points });
         Some(())
     }

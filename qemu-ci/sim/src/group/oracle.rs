@@ -189,7 +189,14 @@ impl Oracle {
     /// A host's stub was told to prepare.
     pub fn prepared(&mut self, group: Group, host: Host) {
         let tick = self.next();
-        self.groups.entry(group).or_default().prepared.insert(host, tick);
+        let log = self.groups.entry(group).or_default();
+        if log.prepared.insert(host, tick).is_some() {
+            // All stubs that knew of it are gone, so its name is used again: the first was never
+            // complete.
+            let vifs = &self.vifs;
+            log.cuts.retain(|vif, _| vifs[*vif as usize].host != host);
+            self.cut_us.remove(&group);
+        }
     }
 
     /// A guest stands still: what its vifs sent and received so far is before its cut.
@@ -240,7 +247,10 @@ impl Oracle {
                 let early = frame.delivered.iter().any(|&(to, tick)| to == vif && tick < cut);
                 let kept = recorded.remove(&(number, vif));
                 if red && early {
-                    return Err(format!("orphan: frame {number}, sent after the cut of vif {}, was delivered before the cut of vif {vif}", frame.from));
+                    return Err(format!(
+                        "orphan: frame {number}, sent after the cut of vif {}, was delivered before the cut of vif {vif}",
+                        frame.from
+                    ));
                 }
                 if kept && (red || early) {
                     let when = if red { "sent after" } else { "delivered before" };

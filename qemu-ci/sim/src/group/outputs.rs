@@ -64,8 +64,9 @@ impl GroupHost {
                 self.shared.borrow().say(now_ms, self.at, || format!("abort {group}: {words} ({settle:?})"));
                 self.end(group);
                 self.answer(now_ms, group, Answer::Refused(words));
-                if let Some(epoch) = settle {
-                    self.settle(now_ms, group.network, epoch);
+                match settle {
+                    Some(epoch) => self.settle(now_ms, group.network, epoch),
+                    None => self.cancel(group),
                 }
                 self.give_up(now_ms, group)
             }
@@ -217,12 +218,21 @@ impl GroupHost {
         stub.cut.raise(NetworkId(network), Epoch(epoch));
         if back && running && stub.local.is_none() {
             // The snapshot was given up: as if nothing had been.
-            for port in self.guests.iter().flat_map(|guest| &guest.ports).filter(|port| port.network == network) {
+            for port in
+                self.guests.iter().flat_map(|guest| &guest.ports).filter(|port| port.network == network)
+            {
                 stub.cut.open(port.id, NetworkId(network), Epoch(epoch - 1));
             }
         }
         self.note_epochs();
         self.release(now_ms);
+    }
+
+    /// Nobody has been cut: as if it had not begun.
+    fn cancel(&mut self, group: vnsnap::GroupId) {
+        if let Some(stub) = &mut self.stub {
+            stub.cut.cancel(NetworkId(group.network), Epoch(group.epoch));
+        }
     }
 
     /// No snapshot of this name runs in the stub any more.

@@ -111,8 +111,10 @@ impl GroupHost {
             let mut shared = self.shared.borrow_mut();
             let oracle = &mut shared.oracle;
             let on_host = |vif: &Vif| oracle.vifs[*vif as usize].host == host;
-            let lost: Vec<Vif> =
-                (0..oracle.vifs.len() as Vif).filter(|vif| to.is_none_or(|to| to == *vif)).filter(on_host).collect();
+            let lost: Vec<Vif> = (0..oracle.vifs.len() as Vif)
+                .filter(|vif| to.is_none_or(|to| to == *vif))
+                .filter(on_host)
+                .collect();
             lost.into_iter().for_each(|vif| oracle.vanished(frame, Some(vif)));
             return;
         };
@@ -131,7 +133,9 @@ impl GroupHost {
     pub(super) fn on_frame(&mut self, now_ms: u64, from: Host, payload: &[u8]) {
         let Some((words, [])) = payload.split_first_chunk::<12>() else { return };
         let mut words = words.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_le_bytes));
-        let (Some(network), Some(epoch), Some(frame)) = (words.next(), words.next(), words.next()) else { return };
+        let (Some(network), Some(epoch), Some(frame)) = (words.next(), words.next(), words.next()) else {
+            return;
+        };
         if let Some(stub) = &mut self.stub
             && epoch > stub.node.epoch(network)
             && self.mutant != Mutant::OneBitEpoch
@@ -175,7 +179,7 @@ impl GroupHost {
         let guest = &mut self.guests[guest];
         let port = &mut guest.ports[port];
         match verdict {
-            Verdict::Drop(_) => (),
+            Verdict::Drop(_) => self.shared.borrow_mut().oracle.vanished(queued.frame, Some(port.vif)),
             Verdict::Hold => port.held.push_back(queued),
             Verdict::Deliver | Verdict::Record => {
                 let vif = port.vif;
@@ -219,9 +223,9 @@ impl GroupHost {
 
     /// A frame is part of the channel state.
     pub(super) fn record(&mut self, vif: Vif, frame: FrameNo) {
+        self.shared.borrow().say(0, self.at, || format!("records frame {frame} for vif {vif}"));
         if let Some(local) = self.stub.as_mut().and_then(|stub| stub.local.as_mut()) {
             local.recorded.push((vif, frame));
         }
     }
 }
-

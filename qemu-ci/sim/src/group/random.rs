@@ -44,7 +44,8 @@ pub fn fault(rng: &mut Rng) -> Fault {
         0 => [Step::Took, Step::Said][rng.index(2)],
         _ => Step::ALL[rng.index(Step::ALL.len())],
     };
-    let skip = if matches!(step, Step::Took | Step::Said) { rng.below(40) as u32 } else { rng.below(3) as u32 };
+    let skip =
+        if matches!(step, Step::Took | Step::Said) { rng.below(40) as u32 } else { rng.below(3) as u32 };
     let role = [Role::Coordinator, Role::Participant][rng.index(2)];
     let victims = [Victim::Shim, Victim::Stub, Victim::Host, Victim::Cable, Victim::Job, Victim::Operator];
     let victim = victims[rng.index(victims.len())];

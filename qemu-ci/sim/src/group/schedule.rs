@@ -27,12 +27,22 @@ const MISSES: u32 = 3;
 /// The latest that a client is answered, in milliseconds.
 const ANSWER_MS: u64 = 20_000;
 
+/// All is well when nothing has been under way for this long, in milliseconds.
+const IDLE_MS: u64 = 1_200;
+
 /// The longest wait for all to be well, in milliseconds, once there is no more trouble.
 pub const PATIENCE_MS: u64 = 40_000;
 
 /// The time-outs of a schedule: a fifth of the usual ones where long waits teach nothing.
 pub fn config() -> Config {
-    Config { prepare_ms: 5_000, ready_ms: Some(5_000), orphan_ms: 3_000, silence_ms: 2_000, store_ms: 10_000, ..Config::default() }
+    Config {
+        prepare_ms: 5_000,
+        ready_ms: Some(5_000),
+        orphan_ms: 3_000,
+        silence_ms: 2_000,
+        store_ms: 10_000,
+        ..Config::default()
+    }
 }
 
 /// A schedule that did not end well. Run it again with its seed.
@@ -184,10 +194,19 @@ impl<'a> Schedule<'a> {
         };
         let shared = Rc::new(RefCell::new(shared));
         for host in 0..hosts {
-            world.start(host, GroupHost::new(host, hosts, shared.clone(), rng.number(), config(), plan.mutant));
+            world.start(
+                host,
+                GroupHost::new(host, hosts, shared.clone(), rng.number(), config(), plan.mutant),
+            );
         }
-        let mut schedule =
-            Self { plan, rng, world, shared, misses: vec![vec![0; hosts]; hosts], seen: vec![vec![None; hosts]; hosts] };
+        let mut schedule = Self {
+            plan,
+            rng,
+            world,
+            shared,
+            misses: vec![vec![0; hosts]; hosts],
+            seen: vec![vec![None; hosts]; hosts],
+        };
         for (host, &guests) in plan.guests.iter().enumerate() {
             for _ in 0..guests {
                 schedule.add_guest(host, plan.networks);
@@ -242,7 +261,9 @@ impl<'a> Schedule<'a> {
                 },
                 _ => request.answer = Some((now_ms, Answer::Gone)),
             }
-            shared.borrow().say(now_ms, host, || format!("is asked for network {network} {mode:?}: {request:?}"));
+            shared
+                .borrow()
+                .say(now_ms, host, || format!("is asked for network {network} {mode:?}: {request:?}"));
             shared.borrow_mut().requests.push(request);
         });
     }
@@ -272,7 +293,8 @@ impl<'a> Schedule<'a> {
             let mut changed = false;
             for other in (0..hosts).filter(|other| *other != at) {
                 let kind = crate::node::Kind::Control;
-                let both = self.world.network.reaches(at, other, kind) && self.world.network.reaches(other, at, kind);
+                let both = self.world.network.reaches(at, other, kind)
+                    && self.world.network.reaches(other, at, kind);
                 let heard = both && states[at].is_some() && states[other].is_some();
                 let seen = &mut self.seen[at][other];
                 if heard {
@@ -288,12 +310,17 @@ impl<'a> Schedule<'a> {
                 }
             }
             // A stub that has just started knows nobody.
-            let fresh = self.world.node(at).is_some_and(|node| node.stub.as_ref().is_some_and(|stub| stub.peers.is_empty()));
+            let fresh = self
+                .world
+                .node(at)
+                .is_some_and(|node| node.stub.as_ref().is_some_and(|stub| stub.peers.is_empty()));
             if changed || fresh {
                 let peers: Vec<_> = self.seen[at]
                     .iter()
                     .enumerate()
-                    .filter_map(|(host, seen)| seen.as_ref().map(|(life, networks)| (host, *life, networks.clone())))
+                    .filter_map(|(host, seen)| {
+                        seen.as_ref().map(|(life, networks)| (host, *life, networks.clone()))
+                    })
                     .collect();
                 self.world.with(at, |node, now_ms| node.set_peers(now_ms, &peers));
             }
@@ -331,12 +358,14 @@ impl<'a> Schedule<'a> {
         self.world.network.heal();
         self.world.network.links = Links::GOOD;
         let quiet_ms = self.world.now_ms();
+        let mut idle_ms = 0;
         loop {
             self.world.run(HEARTBEAT_MS);
             self.heartbeat()?;
             let now_ms = self.world.now_ms();
             let busy = self.busy();
-            if busy.is_none() && now_ms > self.shared.borrow().send_until_ms {
+            idle_ms = if busy.is_none() { idle_ms + HEARTBEAT_MS } else { 0 };
+            if idle_ms >= IDLE_MS && now_ms > self.shared.borrow().send_until_ms {
                 break;
             }
             if now_ms > quiet_ms + PATIENCE_MS {
@@ -347,7 +376,7 @@ impl<'a> Schedule<'a> {
     }
 
     fn busy(&self) -> Option<String> {
-        self.world.nodes().find_map(|(_, node)| node.is_idle().err())
+        self.world.nodes().find_map(|(_, node)| node.is_idle(self.world.now_ms()).err())
     }
 
     fn judge(&self, quiet_ms: u64) -> Result<Outcome, String> {
@@ -376,7 +405,8 @@ impl<'a> Schedule<'a> {
             outcome.committed += 1;
             match self.whole(&shared, group)? {
                 Some(held) => {
-                    let sum = shared.oracle.judge(name(group), &held).map_err(|what| format!("{group}: {what}"))?;
+                    let sum =
+                        shared.oracle.judge(name(group), &held).map_err(|what| format!("{group}: {what}"))?;
                     outcome.sum.in_transit += sum.in_transit;
                     outcome.sum.recorded += sum.recorded;
                     outcome.sum.lost += sum.lost;
@@ -388,7 +418,9 @@ impl<'a> Schedule<'a> {
             }
         }
         for request in &shared.requests {
-            let Some((_, answer)) = &request.answer else { return Err(format!("{request:?} was never answered")) };
+            let Some((_, answer)) = &request.answer else {
+                return Err(format!("{request:?} was never answered"));
+            };
             let committed = request.group.is_some_and(|group| shared.committed.contains_key(&group));
             if *answer == Answer::Committed && !committed {
                 return Err(format!("{request:?} was told of a commit that was none"));

@@ -196,13 +196,16 @@ impl GroupHost {
         match self.disk.folders.get_mut(&group) {
             Some(folder) if folder.part.is_some() => {
                 if own.map(|part| part.emit()) != folder.part {
-                    self.shared.borrow_mut().oracle.complain(|| format!("{group} has another part than was stored"));
+                    self.shared
+                        .borrow_mut()
+                        .oracle
+                        .complain(|| format!("{group} has another part than was stored"));
                 }
                 folder.manifest = Some(manifest.clone());
                 folder.committed = true;
             }
             _ => {
-                self.shared.borrow().say(now_ms, self.at, || format!("can't commit {group}: nothing is here"));
+                self.fail(now_ms, group, "nothing of it is here");
                 return None;
             }
         }
@@ -270,7 +273,12 @@ impl GroupHost {
             }
         }
         let open = self.disk.folders.iter().filter(|(_, folder)| !folder.committed || folder.unconfirmed);
-        for group in open.map(|(group, _)| *group).collect::<Vec<_>>() {
+        let mut open: Vec<GroupId> = open.map(|(group, _)| *group).collect();
+        // And what the stub waits for.
+        open.extend(self.stub.as_ref().map(|stub| stub.node.undecided()).unwrap_or_default());
+        open.sort_unstable();
+        open.dedup();
+        for group in open {
             self.look(now_ms, group);
         }
     }
@@ -293,7 +301,10 @@ impl GroupHost {
             return;
         }
         let mut shared = self.shared.borrow_mut();
-        let waiting = shared.requests.iter_mut().find(|request| request.group == Some(group) && request.answer.is_none());
+        let waiting = shared
+            .requests
+            .iter_mut()
+            .find(|request| request.group == Some(group) && request.answer.is_none());
         if let Some(request) = waiting {
             request.answer = Some((now_ms, answer));
         }
