@@ -69,7 +69,12 @@ pub fn disks(store: &mut xenstore::Client, domid: u16, config: &Value) -> Result
 fn of_store(store: &mut xenstore::Client, domid: u16) -> std::result::Result<Vec<Disk>, xenstore::Error> {
     let mut disks = Vec::new();
     let base = format!("/libxl/{domid}/device/vbd");
-    for devid in store.directory(&base)?.into_iter().take(MAX_DISKS) {
+    let devids = match store.directory(&base) {
+        // A guest without disks.
+        Err(xenstore::Error::NotFound(_)) => Vec::new(),
+        devids => devids?,
+    };
+    for devid in devids.into_iter().take(MAX_DISKS) {
         let Some(back) = store.read(&format!("{base}/{devid}/backend"))? else { continue };
         // /local/domain/0/backend/vbd/DOMID/DEVID
         let mut words = back.trim_start_matches('/').split('/').skip(2);

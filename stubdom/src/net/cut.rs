@@ -38,6 +38,10 @@ impl Net {
         if begun && !again {
             state.gate.log = Some(ChannelLog::new());
             // Ports that were left behind have been raised: what was held for them is let go first.
+            let before = Epoch(epoch.0.saturating_sub(1));
+            if let Some(known) = state.networks.iter_mut().find(|n| n.id == network) {
+                known.epoch = known.epoch.max(before);
+            }
             state.let_go(self.pool, now_ms());
         }
         begun
