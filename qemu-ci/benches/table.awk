@@ -13,6 +13,10 @@ function unit(metric) {
     if (metric ~ /^dirty_frequency_pps$/) return "pages/s"
     if (metric ~ /_pps$/) return "packets/s"
     if (metric == "pages_second") return "pages/s"
+    if (metric ~ /_mib$/) return "MiB"
+    if (metric ~ /_percent$/) return "%"
+    if (metric ~ /^stop_/) return "share"
+    if (metric == "snapshots_a_point") return "snapshots"
     if (metric == "rounds" || metric == "hypercalls") return metric
     if (metric ~ /_us_packet$/) return "us/packet"
     if (metric ~ /_us_mbyte$/) return "us/MB"
