@@ -3,8 +3,6 @@
 /// A point of a group snapshot on one host, named by what has just happened or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The shim of the initiator was asked by an operator.
-    Asked,
     /// The stub tells its shim to prepare.
     Preparing,
     /// The shim's jobs have started.
@@ -57,8 +55,7 @@ pub enum Step {
 
 impl Step {
     /// All that happen once for each host or guest.
-    pub const ALL: [Step; 23] = [
-        Step::Asked,
+    pub const ALL: [Step; 22] = [
         Step::Preparing,
         Step::Prepared,
         Step::Ready,

@@ -123,7 +123,8 @@ impl GroupHost {
     fn stands(&mut self, now_ms: u64, at: usize, left: u64) -> Option<()> {
         let Job { guest: number, group, .. } = self.jobs[at];
         let guest = self.guests.iter().position(|guest| guest.number == number)?;
-        self.guests[guest].suspended = Some(now_ms);
+        // One that was left so by mistake stands still since then.
+        self.guests[guest].suspended.get_or_insert(now_ms);
         self.step(now_ms, Step::Standing, group)?;
         // Maybe it is this job that has failed.
         self.job_of(number)?;

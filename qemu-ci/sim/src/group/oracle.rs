@@ -232,6 +232,7 @@ impl Oracle {
                 return Err(format!("frame {frame} is recorded twice for vif {vif}"));
             }
         }
+        self.no_orphans(&cuts)?;
         let span = self.cut_us.get(&group).copied().unwrap_or_default();
         let mut sum = Sum { spread_us: span.1 - span.0, ..Sum::default() };
         for (number, frame) in self.frames.iter().enumerate() {
@@ -246,12 +247,6 @@ impl Oracle {
                 let number = number as FrameNo;
                 let early = frame.delivered.iter().any(|&(to, tick)| to == vif && tick < cut);
                 let kept = recorded.remove(&(number, vif));
-                if red && early {
-                    return Err(format!(
-                        "orphan: frame {number}, sent after the cut of vif {}, was delivered before the cut of vif {vif}",
-                        frame.from
-                    ));
-                }
                 if kept && (red || early) {
                     let when = if red { "sent after" } else { "delivered before" };
                     return Err(format!("frame {number} is recorded for vif {vif}, and was {when} the cut"));
@@ -286,6 +281,23 @@ impl Oracle {
             return Err(format!("frame {frame} is recorded for vif {vif}, which it was not for"));
         }
         Ok(sum)
+    }
+
+    /// No member received before its cut what another sent after its own.
+    fn no_orphans(&self, cuts: &BTreeMap<Vif, u64>) -> Result<(), String> {
+        for (number, frame) in self.frames.iter().enumerate() {
+            if cuts.get(&frame.from).is_none_or(|&cut| frame.sent < cut) {
+                continue;
+            }
+            let before = |(vif, tick): &&(Vif, u64)| cuts.get(vif).is_some_and(|cut| tick < cut);
+            if let Some((vif, _)) = frame.delivered.iter().find(before) {
+                return Err(format!(
+                    "orphan: frame {number}, sent after the cut of vif {}, was delivered before the cut of vif {vif}",
+                    frame.from
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Why a frame that was in transit need not be in the snapshot.

@@ -75,6 +75,7 @@ impl GroupHost {
                 Some(())
             }
             Output::Question { group } => {
+                self.shared.borrow().say(now_ms, self.at, || format!("is asked what it has of {group}"));
                 let at = self.soon(now_ms);
                 self.task(at, Task::Look(group));
                 Some(())
