@@ -127,6 +127,22 @@ pub enum NetRequest {
     Leave,
     /// This host's public key.
     Key,
+    /// Take no frames from the network's guests, for a minute, or take them again.
+    Freeze {
+        /// Its name.
+        name: String,
+        /// Whether.
+        on: bool,
+    },
+    /// Frames for guests that are being restored.
+    Inject {
+        /// The network's name.
+        name: String,
+        /// How many.
+        count: u16,
+        /// Records and frames as `handoff` has them, in hexadecimal.
+        octets: String,
+    },
     /// Whether this host is fit for networks, for `luthier check`.
     Fitness,
 }

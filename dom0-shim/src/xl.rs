@@ -165,6 +165,24 @@ pub fn destroy(domid: u16) -> Result<()> {
     run(&["destroy", &domid.to_string()]).map(drop)
 }
 
+/// Lets a paused domain go on.
+pub fn unpause(domid: u16) -> Result<()> {
+    run(&["unpause", &domid.to_string()]).map(drop)
+}
+
+/// Memory that Xen has free, in MiB. `None` where xl takes memory from Dom0 as it needs it: it does
+/// unless Dom0's memory was fixed, as xl's own rule is.
+pub fn free_mib() -> Result<Option<u64>> {
+    let output = run(&["info"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = |name: &str| {
+        let is_it = |line: &&str| line.split(':').next().is_some_and(|key| key.trim() == name);
+        text.lines().find(is_it).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
+    };
+    let fixed = line("xen_commandline").is_some_and(|options| options.contains("dom0_mem="));
+    Ok(line("free_memory").and_then(|mib| mib.parse().ok()).filter(|_| fixed))
+}
+
 /// Restores a domain with the stream of `xl save` that `feed` writes.
 pub fn restore(paused: bool, feed: impl FnOnce(ChildStdin) -> Result<()>) -> Result<()> {
     let mut command = Command::new("xl");

@@ -13,6 +13,7 @@ mod net;
 mod print;
 mod report;
 mod restore;
+mod restore_group;
 mod restore_net;
 mod schedule;
 mod snapshot;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::api::{Request, SnapshotOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::paths;
 
 /// The command line.
@@ -212,6 +213,16 @@ pub enum Command {
         /// Leave it paused
         #[arg(long)]
         paused: bool,
+        /// Where members of a group go
+        #[command(flatten)]
+        place: restore_group::PlaceArgs,
+    },
+    /// A host's share of a group's restore
+    #[command(hide = true)]
+    RestoreMember {
+        /// What
+        #[command(subcommand)]
+        member: restore_group::MemberArgs,
     },
     /// Write an image as the stream that stock `xl restore` takes
     Export {
@@ -305,7 +316,13 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Show { image, output } => images::show(cli, image, output.as_deref()),
         Command::Report { images, output } => report::run(cli, images, output.as_deref()),
         Command::Verify { image } => images::verify(cli, image),
-        Command::Restore { image, name, paused } => restore::run(cli, image, name.as_deref(), *paused),
+        Command::Restore { image, name, paused, place } => match restore_group::named(cli, image) {
+            Some(group) if name.is_some() || *paused => Err(Error::new(format!("{group} is a group"))
+                .hint("Copies of all its members: --name-suffix SUFFIX; --paused is for one image")),
+            Some(group) => restore_group::run(cli, &group, place),
+            None => restore::run(cli, image, name.as_deref(), *paused),
+        },
+        Command::RestoreMember { member } => restore_group::run_member(cli, member),
         Command::Export { image, format: Format::Xl, name, output } => {
             images::export(cli, image, name.as_deref(), output)
         }

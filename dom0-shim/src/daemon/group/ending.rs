@@ -108,6 +108,7 @@ impl Participant {
         }
         let reason = || Error::new(why).hint("Every guest runs on; nothing of the group was kept");
         match self.current(group) {
+            Some(active) if matches!(active.state, State::GivenUp(_)) => {}
             Some(active) => {
                 let why = active.why.take().unwrap_or_else(reason);
                 active.cancel_members();

@@ -80,6 +80,12 @@ impl Net {
             NetRequest::Stats { name } => self.stats(name.as_deref(), host),
             NetRequest::Capture { .. } => Err(Error::new("a capture has events, and is asked for apart")),
             NetRequest::Join { address, key } => self.join(&address, &key),
+            NetRequest::Freeze { name, on } => {
+                let network = self.find(&name)?.id;
+                self.order(NetOrder::Freeze { network, on })?.map_err(|e| in_words(&e))?;
+                Ok(json!({"name": name, "frozen": on}))
+            }
+            NetRequest::Inject { .. } => Err(Error::new("frames are given to the stub apart")),
             NetRequest::Fitness => Ok(self.fitness()),
             NetRequest::Leave => self.leave(),
             NetRequest::Key => self.key(),

@@ -33,8 +33,8 @@ use super::xen::Xen;
 use crate::api::{Event, Request};
 use crate::error::{Context, Error, Result};
 
-/// The longest request, in bytes.
-const MAX_REQUEST: u64 = 64 * 1024;
+/// The longest request, in bytes: frames for restored guests, in hexadecimal.
+const MAX_REQUEST: u64 = 2 * handoff::CHANNEL_BULK as u64 + 4096;
 
 /// What all clients share.
 pub(super) struct Server {

@@ -4,9 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use handoff::{CHANNEL_BULK, GroupOrder, ToStub};
 use privcmd::xenstore;
 use rustix::net::sockopt::socket_peercred;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Server, Teller, on_hang_up};
 use crate::api::NetRequest;
@@ -17,7 +18,14 @@ use crate::{paths, xl};
 impl Server {
     /// Answers a request about networks.
     pub(super) fn net_request(&self, net: NetRequest, client: &UnixStream, teller: &Teller) -> Result<Value> {
-        let NetRequest::Capture { name, snaplen, count } = net else { return self.net.answer(net, self) };
+        let (name, snaplen, count) = match net {
+            NetRequest::Capture { name, snaplen, count } => (name, snaplen, count),
+            NetRequest::Inject { name, count, octets } => {
+                check_owner(client)?;
+                return self.inject(&name, count, &octets);
+            }
+            other => return self.net.answer(other, self),
+        };
         check_owner(client)?;
         let gone = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&gone);
@@ -28,6 +36,25 @@ impl Server {
         tracing::info!(network = name, "capture has ended");
         result
     }
+
+    /// Hands the stub frames for guests that are being restored.
+    fn inject(&self, name: &str, count: u16, octets: &str) -> Result<Value> {
+        let network = self.net.find(name)?.id;
+        let bulk = octets_of(octets)
+            .filter(|bulk| bulk.len() <= CHANNEL_BULK)
+            .ok_or_else(|| Error::new("these are no frames of a cut, or too many at once"))?;
+        let order = GroupOrder::Inject { network, count };
+        self.link.connection()?.send(&ToStub::Group(order), &bulk)?;
+        Ok(json!({"frames": count}))
+    }
+}
+
+/// What hexadecimal digits stand for.
+fn octets_of(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let digit = |c: u8| (c as char).to_digit(16);
+    let octet = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+    pairs.iter().map(octet).collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
 }
 
 /// Who sees guests' frames must be the owner of the host. The socket's mode says the same; here it
@@ -64,5 +91,18 @@ impl Host for Server {
     fn name(&self, domid: u16) -> Option<String> {
         let path = format!("/local/domain/{domid}/name");
         xenstore::Client::open().ok()?.read(&path).ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_in_hexadecimal_or_not_at_all() {
+        assert_eq!(octets_of("00ffA0"), Some(vec![0, 255, 160]));
+        assert_eq!(octets_of(""), Some(vec![]));
+        assert_eq!(octets_of("0"), None);
+        assert_eq!(octets_of("+1"), None);
     }
 }

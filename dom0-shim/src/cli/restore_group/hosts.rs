@@ -1,0 +1,161 @@
+//! The hosts of a restore: this one, and others behind a remote shell. Each does its share by the
+//! `luthier` that is there.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::PlaceArgs;
+use crate::cli::Cli;
+use crate::error::{Context, Error, Result};
+
+/// A host: this one, or what the remote shell calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Here,
+    There(String),
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Here => f.write_str("this host"),
+            Self::There(address) => f.write_str(address),
+        }
+    }
+}
+
+/// The longest answer that is read: frames of a cut.
+const MAX_ANSWER: u64 = store::group::channels::MAX_FILE;
+
+/// What hosts can be asked.
+pub(super) trait Hosts {
+    /// Has `luthier --json` there do something, with this input; returns what it said last.
+    fn ask(&self, host: &Host, args: &[&str], input: &[u8]) -> Result<Value>;
+
+    /// The same where the answer is no JSON.
+    fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>>;
+
+    /// Copies an image from one host to another; returns what the import said.
+    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value>;
+
+    /// Waits a little.
+    fn pause(&self, time: Duration);
+}
+
+/// The hosts as they are.
+pub(super) struct Shell {
+    rsh: Vec<String>,
+    here: Vec<String>,
+}
+
+impl Shell {
+    pub(super) fn new(cli: &Cli, place: &PlaceArgs) -> Result<Self> {
+        let rsh: Vec<String> = place.rsh.split_whitespace().map(str::to_owned).collect();
+        if rsh.is_empty() {
+            return Err(Error::new("--rsh names no command").hint("As in --rsh ssh"));
+        }
+        let own = std::env::current_exe().context("finding luthier itself")?;
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let here = vec![text(&own), "--run".into(), text(&cli.run), "--images".into(), text(&cli.images)];
+        Ok(Self { rsh, here })
+    }
+
+    fn command(&self, host: &Host, json: bool, args: &[&str]) -> Command {
+        let words: Vec<&str> = match host {
+            Host::Here => self.here.iter().map(String::as_str).collect(),
+            Host::There(address) => {
+                let rsh = self.rsh.iter().map(String::as_str);
+                rsh.chain([address.as_str(), "luthier"]).collect()
+            }
+        };
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or("luthier"));
+        command.args(words).args(json.then_some("--json")).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, host: &Host, json: bool, args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        let doing = || format!("running `luthier {}` on {host}", args.first().unwrap_or(&""));
+        let mut child = self.command(host, json, args).spawn().context(doing())?;
+        let feeder = child.stdin.take();
+        let out = child.stdout.take();
+        let read = std::thread::scope(|scope| {
+            // A peer that ends early shows in its status.
+            scope.spawn(move || feeder.map(|mut pipe| pipe.write_all(input)));
+            let mut bytes = Vec::new();
+            if let Some(out) = out {
+                out.take(MAX_ANSWER).read_to_end(&mut bytes).context(doing())?;
+            }
+            Ok::<_, Error>(bytes)
+        });
+        let ended = child.wait_with_output().context(doing())?;
+        let bytes = read?;
+        match ended.status.success() {
+            true => Ok(bytes),
+            false => Err(failure(host, &bytes, &ended.stderr)),
+        }
+    }
+}
+
+impl Hosts for Shell {
+    fn ask(&self, host: &Host, args: &[&str], input: &[u8]) -> Result<Value> {
+        last_line(host, &self.run(host, true, args, input)?)
+    }
+
+    fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>> {
+        self.run(host, false, args, &[])
+    }
+
+    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value> {
+        let doing = || format!("copying {image} from {from} to {to}");
+        let mut export = self
+            .command(from, false, &["export", image, "-o", "-"])
+            .stdin(Stdio::null())
+            .spawn()
+            .context(doing())?;
+        let pipe = export.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        let import = self.command(to, true, &["import", "/dev/stdin"]).stdin(pipe).spawn().context(doing())?;
+        let imported = import.wait_with_output().context(doing())?;
+        let exported = export.wait_with_output().context(doing())?;
+        if !exported.status.success() {
+            return Err(failure(from, &[], &exported.stderr));
+        }
+        if !imported.status.success() {
+            return Err(failure(to, &imported.stdout, &imported.stderr));
+        }
+        last_line(to, &imported.stdout)
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// The last line of an answer, which must be JSON.
+fn last_line(host: &Host, answer: &[u8]) -> Result<Value> {
+    let text = String::from_utf8_lossy(answer);
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("null");
+    serde_json::from_str(last).map_err(|_| {
+        Error::new(format!("luthier on {host} answered something else than JSON"))
+            .hint("Are the same releases of Luthier installed on both hosts?")
+    })
+}
+
+/// Why something failed there: its own error, or its last words.
+fn failure(host: &Host, answer: &[u8], stderr: &[u8]) -> Error {
+    let own = last_line(host, answer).ok().and_then(|v| v.get("error").cloned());
+    match own.and_then(|v| serde_json::from_value::<Error>(v).ok()) {
+        Some(error) => Error { message: format!("{host}: {}", error.message), hint: error.hint },
+        None => {
+            let words = String::from_utf8_lossy(stderr);
+            let words: Vec<&str> = words.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+            let words = words.get(words.len().saturating_sub(3)..).unwrap_or_default().join("; ");
+            Error::new(format!("{host}: {}", if words.is_empty() { "it gave no reason" } else { &words }))
+                .hint("Can it be reached? --rsh and --address say how")
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a restore of a group asks of each host: commands that `luthier restore` of one host gives to
+//! `luthier` of another, and of its own.
+
+use std::io::{Read, Write};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use store::Image;
+use store::group::{ChannelReader, Group};
+
+use crate::api::{NetRequest, Request};
+use crate::cli::{Cli, client, images, print, restore_net};
+use crate::error::{Context, Error, Result};
+use crate::xl;
+
+/// The longest input: frames of a cut.
+const MAX_INPUT: u64 = store::group::channels::MAX_FILE;
+
+/// Memory that Xen needs for a guest besides the guest's own, in MiB: tables, shadow of the p2m.
+const OVERHEAD_MIB: u64 = 4;
+
+/// A host's share of a group's restore.
+#[derive(Debug, Subcommand)]
+pub enum MemberArgs {
+    /// The name of the image with these contents: this one, or another that has the same pages
+    Find {
+        /// The image's name in the group
+        image: String,
+        /// The contents that the group's manifest says
+        contents: String,
+    },
+    /// Whether all members that are told on the standard input can be restored here
+    Check,
+    /// The frames that were under way to members of this host
+    Channels {
+        /// The group
+        group: String,
+    },
+    /// Take no frames from the guests of a network, for a minute
+    Freeze {
+        /// The network
+        net: String,
+    },
+    /// Take them again
+    Thaw {
+        /// The network
+        net: String,
+    },
+    /// Give the frames of the standard input to their guests when these connect
+    Inject {
+        /// The network
+        net: String,
+    },
+    /// Let restored domains go on
+    Unpause {
+        /// Their ids
+        domids: Vec<u16>,
+    },
+    /// Which of these addresses have no connected vif on a network
+    Connected {
+        /// The network
+        net: String,
+        /// MAC addresses
+        macs: Vec<String>,
+    },
+    /// Take a restored domain away again; what was made of its disks is on the standard input
+    Destroy {
+        /// Its name
+        name: String,
+        /// Its id
+        domid: u16,
+    },
+}
+
+/// Does it, and says as JSON what came of it.
+pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
+    let net = |net| client::ask(&cli.run, &Request::Net { net });
+    let answer = match args {
+        MemberArgs::Find { image, contents } => json!({"image": find(cli, image, contents)?}),
+        MemberArgs::Check => check(cli, &input()?)?,
+        MemberArgs::Channels { group } => return channels(cli, group),
+        MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
+        MemberArgs::Thaw { net: name } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
+        MemberArgs::Inject { net: name } => inject(&mut |bulk, count| {
+            let octets = bulk.iter().map(|b| format!("{b:02x}")).collect();
+            net(NetRequest::Inject { name: name.clone(), count, octets }).map(drop)
+        })?,
+        MemberArgs::Unpause { domids } => {
+            domids.iter().try_for_each(|domid| xl::unpause(*domid))?;
+            json!({"unpaused": domids})
+        }
+        MemberArgs::Connected { net: name, macs } => {
+            let stats = net(NetRequest::Stats { name: Some(name.clone()) })?;
+            json!({"missing": missing(&stats, macs)})
+        }
+        MemberArgs::Destroy { name, domid } => destroy(name, *domid)?,
+    };
+    print::json_line(&answer);
+    Ok(())
+}
+
+fn input() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).context("reading the standard input")?;
+    Ok(bytes)
+}
+
+/// The image that has these contents.
+fn find(cli: &Cli, image: &str, contents: &str) -> Result<Option<String>> {
+    let has = |image: &Image| image.manifest().contents() == Some(contents);
+    if images::open(cli, image).is_ok_and(|image| has(&image)) {
+        return Ok(Some(image.to_owned()));
+    }
+    if !cli.images.is_dir() {
+        return Ok(None);
+    }
+    // One that was copied here before.
+    let listed = store::list(&cli.images)?.into_iter().map(|l| l.path);
+    let found = listed.filter_map(|path| Image::open(&path).ok()).find(|image| has(image));
+    Ok(found.map(|image| image.manifest().id.clone()))
+}
+
+/// Everything that can be known before anything is made.
+fn check(cli: &Cli, asked: &[u8]) -> Result<Value> {
+    let asked: Value = serde_json::from_slice(asked).context("what is to be restored")?;
+    let (network, number) = (print::text(&asked, "network"), print::number(&asked, "number"));
+    let here = client::ask(&cli.run, &Request::Net { net: NetRequest::List })?;
+    let has = |n: &Value| print::text(n, "name") == network && print::number(n, "id") == number;
+    if !here.as_array().is_some_and(|all| all.iter().any(has)) {
+        return Err(Error::new(format!("network {network} with number {number} does not exist here"))
+            .hint(format!("Make it first: luthier net create {network} --id {number}")));
+    }
+    let mut needed = 0;
+    for member in print::items(&asked, "members") {
+        let target = print::text(member, "target");
+        if xl::find(target).is_ok() {
+            return Err(Error::new(format!("a domain `{target}` is running here")).hint(
+                "Restore copies with --name-suffix, or elsewhere with --place, or first: xl destroy it",
+            ));
+        }
+        let image = images::open(cli, print::text(member, "image"))?;
+        restore_net::check(cli, &image)?;
+        images::verify_all(&image)?;
+        needed += image.manifest().memory.max_kib.div_ceil(1024) + OVERHEAD_MIB;
+    }
+    match xl::free_mib()? {
+        Some(free) if free < needed => {
+            Err(Error::new(format!("the members need {needed} MiB of memory here, and {free} MiB are free"))
+                .hint("Place some on another host: --place VM=HOST"))
+        }
+        free => Ok(json!({"needed_mib": needed, "free_mib": free})),
+    }
+}
+
+/// Writes the frames of this host to the standard output, as the stub takes them.
+fn channels(cli: &Cli, group: &str) -> Result<()> {
+    let group = Group::open(&cli.images, &group.parse()?)?;
+    let own = &group.own().part;
+    // Damage is found before the first frame goes out.
+    if let Some(reader) = group.channels(own)? {
+        reader.verify(&own.channel)?;
+    }
+    let mut reader: Option<ChannelReader> = group.channels(own)?;
+    let mut out = std::io::stdout().lock();
+    while let Some(bulk) = reader.as_mut().map(ChannelReader::bulk).transpose()?.flatten() {
+        out.write_all(&bulk.octets).context("writing the frames")?;
+    }
+    out.flush().context("writing the frames")
+}
+
+/// Passes the frames of the standard input on, as many at once as one message takes.
+fn inject(pass: &mut dyn FnMut(&[u8], u16) -> Result<()>) -> Result<Value> {
+    let bytes = input()?;
+    let (mut rest, mut total) = (&bytes[..], 0u64);
+    while !rest.is_empty() {
+        let (begin, mut count, mut len) = (rest, 0u16, 0);
+        while !rest.is_empty() && count < u16::MAX {
+            let (.., after) = handoff::ChannelRecord::take(rest).context("the frames")?;
+            let next = begin.len() - after.len();
+            if next > handoff::CHANNEL_BULK && count > 0 {
+                break;
+            }
+            (rest, len, count) = (after, next, count + 1);
+        }
+        pass(begin.get(..len).unwrap_or_default(), count)?;
+        total += u64::from(count);
+    }
+    Ok(json!({"frames": total}))
+}
+
+/// Addresses without a connected vif, by the figures of their network.
+fn missing<'a>(stats: &Value, macs: &'a [String]) -> Vec<&'a String> {
+    let networks = print::items(stats, "networks");
+    let ports: Vec<&Value> = networks.iter().flat_map(|n| print::items(n, "ports")).collect();
+    let is_up = |mac: &String| {
+        ports.iter().any(|p| print::text(p, "mac") == mac && print::text(p, "state") == "connected")
+    };
+    macs.iter().filter(|mac| !is_up(mac)).collect()
+}
+
+fn destroy(name: &str, domid: u16) -> Result<Value> {
+    // Only the one that was restored: its number may be another's by now.
+    if xl::find(&domid.to_string()).is_ok_and(|found| found.name() == name) {
+        xl::destroy(domid)?;
+    }
+    Ok(json!({"destroyed": domid}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vif_that_is_not_connected_is_missed() {
+        let stats = json!({"networks": [{"ports": [
+            {"mac": "00:16:3e:00:00:01", "state": "connected"}, {"mac": "00:16:3e:00:00:02", "state": "waiting"},
+        ]}]});
+        let macs: Vec<String> = (1..=3).map(|n| format!("00:16:3e:00:00:0{n}")).collect();
+        assert_eq!(missing(&stats, &macs), [&macs[1], &macs[2]]);
+    }
+}

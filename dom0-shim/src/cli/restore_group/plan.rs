@@ -1,0 +1,135 @@
+//! Which member of a group goes where.
+
+use serde_json::{Value, json};
+use store::group::{Manifest, Member, Part};
+
+use super::PlaceArgs;
+use super::hosts::Host;
+use crate::error::{Error, Result};
+
+/// A member.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Move {
+    /// Its name at the cut, and the one that it gets.
+    pub(super) guest: String,
+    pub(super) target: String,
+    /// The name of its image where it goes.
+    pub(super) image: String,
+    pub(super) contents: String,
+    pub(super) vifs: Vec<String>,
+    /// Whether snapshots of disks belong to it.
+    pub(super) disks: bool,
+    pub(super) from: Host,
+    pub(super) to: Host,
+    /// Its domain, once it is there.
+    pub(super) domid: u64,
+}
+
+impl Move {
+    /// What its host is asked before anything is made.
+    pub(super) fn asked(&self) -> Value {
+        json!({"image": self.image, "target": self.target})
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) name: String,
+    pub(super) network: String,
+    pub(super) number: u32,
+    pub(super) moves: Vec<Move>,
+    /// Where frames were recorded, and how many.
+    pub(super) sources: Vec<(Host, u64)>,
+    names: Vec<(Host, String)>,
+}
+
+impl Plan {
+    /// The plan for a group, made on the host of switch `own`.
+    ///
+    /// # Errors
+    /// A place for what is no member, or a member with two.
+    pub(super) fn new(manifest: &Manifest, own: &str, args: &PlaceArgs) -> Result<Self> {
+        let address = |name: &str| -> Host {
+            let given = args.address.iter().find(|(host, _)| host == name);
+            Host::There(given.map_or(name, |(_, address)| address).to_owned())
+        };
+        let home = |part: &Part| if part.switch == own { Host::Here } else { address(&part.host) };
+        let here = manifest.part(own).map(|part| part.host.as_str()).unwrap_or_default();
+        let wanted = |host: &str| match host {
+            "." => Host::Here,
+            host if host == here => Host::Here,
+            host => address(host),
+        };
+        for (i, (guest, _)) in args.place.iter().enumerate() {
+            if !manifest.members().any(|(_, m)| m.guest == *guest) {
+                return Err(Error::new(format!("`{guest}` is no member of {}", manifest.name))
+                    .hint(format!("`luthier show {}` names them", manifest.name)));
+            }
+            if args.place.iter().take(i).any(|(other, _)| other == guest) {
+                return Err(Error::new(format!("`{guest}` is placed twice")).hint("Leave one --place out"));
+            }
+        }
+        let suffix = args.name_suffix.as_deref().unwrap_or_default();
+        let has_snapshot = |disk: &Value| disk.get("snapshot").is_some_and(|s| !s.is_null());
+        let to_move = |(part, m): (&Part, &Member)| {
+            let from = home(part);
+            let place = args.place.iter().find(|(guest, _)| *guest == m.guest);
+            Move {
+                guest: m.guest.clone(),
+                target: format!("{}{suffix}", m.guest),
+                image: m.image.clone(),
+                contents: m.contents.clone(),
+                vifs: m.vifs.iter().map(|mac| mac.to_lowercase()).collect(),
+                disks: m.disks.iter().any(has_snapshot),
+                to: place.map_or_else(|| from.clone(), |(_, host)| wanted(host)),
+                from,
+                domid: 0,
+            }
+        };
+        let moves: Vec<Move> = manifest.members().map(to_move).collect();
+        for (i, m) in moves.iter().enumerate() {
+            if moves.iter().take(i).any(|other| other.target == m.target && other.to == m.to) {
+                return Err(Error::new(format!("two members named `{}` would be on {}", m.target, m.to))
+                    .hint("Place one of them on another host: --place VM=HOST"));
+            }
+        }
+        Ok(Self {
+            name: manifest.name.clone(),
+            network: manifest.network.name.clone(),
+            number: manifest.network.id,
+            moves,
+            sources: manifest.hosts.iter().map(|part| (home(part), part.channel.frames)).collect(),
+            names: manifest.hosts.iter().map(|part| (home(part), part.host.clone())).collect(),
+        })
+    }
+
+    /// Hosts on which members are to be, each once.
+    pub(super) fn hosts(&self) -> Vec<Host> {
+        let mut hosts: Vec<Host> = Vec::new();
+        for m in &self.moves {
+            if !hosts.contains(&m.to) {
+                hosts.push(m.to.clone());
+            }
+        }
+        hosts
+    }
+
+    /// The members of a host.
+    pub(super) fn on<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a Move> {
+        self.moves.iter().filter(move |m| m.to == *host)
+    }
+
+    /// Where the vif of this address will be.
+    pub(super) fn host_of(&self, mac: &[u8; 6]) -> Option<&Host> {
+        let [a, b, c, d, e, f] = mac;
+        let text = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        self.moves.iter().find(|m| m.vifs.contains(&text)).map(|m| &m.to)
+    }
+
+    /// A host for people.
+    pub(super) fn label(&self, host: &Host) -> String {
+        let name = self.names.iter().find(|(known, _)| known == host);
+        name.map_or_else(|| host.to_string(), |(_, name)| name.clone())
+    }
+}
