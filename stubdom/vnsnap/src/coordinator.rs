@@ -10,7 +10,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::blob::{Digest, Got, Pulling, piece};
+use crate::blob::{Digest, Got, Pulling, pieces};
 use crate::clock::Retry;
 use crate::error::{Cause, Dropped, Why};
 use crate::io::{Io, Output};
@@ -198,7 +198,7 @@ impl Coordinator {
         let member = self.members.get_mut(&from)?;
         let pulling = member.pulling.as_mut()?;
         member.heard_at = io.now;
-        match pulling.got(offset, octets, io.now) {
+        match pulling.got(io, offset, octets) {
             Got::Nothing | Got::More => None,
             Got::All(part) => {
                 member.pulling = None;
@@ -284,9 +284,9 @@ impl Coordinator {
         let group = self.group;
         for (&id, member) in &mut self.members {
             if let Some(pulling) = &mut member.pulling
-                && io.due(&mut pulling.retry)
+                && let Some(offset) = pulling.ask(io)
             {
-                io.send(id, Body::Pull { group, what: What::Part, offset: pulling.offset() });
+                io.send(id, Body::Pull { group, what: What::Part, offset });
             }
             if !member.has_orders(self.stage) || !io.due(&mut member.retry) {
                 continue;
@@ -361,7 +361,7 @@ impl Member {
 
 /// Answers who pulls a blob.
 pub(crate) fn serve(io: &mut Io, to: u64, group: GroupId, what: What, blob: &[u8], offset: u32) {
-    if let Some(octets) = piece(blob, offset) {
+    for (offset, octets) in pieces(blob, offset) {
         io.send(to, Body::Piece { group, what, offset, octets });
     }
 }

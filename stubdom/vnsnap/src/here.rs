@@ -123,6 +123,10 @@ impl Node {
             // The last used are the last to be forgotten.
             if let Some(mut decided) = self.decided.remove(place) {
                 decided.set_manifest(manifest);
+                // A shim that was down when it was given up, and holds it still.
+                if let (Phase::Aborted, Some(output)) = (decided.phase(), decided.output()) {
+                    self.io.tell(output);
+                }
                 self.decided.push_back(decided);
             }
         } else if group.initiator == me {

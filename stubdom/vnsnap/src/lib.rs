@@ -61,6 +61,8 @@ mod pending;
 mod points;
 mod switches;
 mod take;
+#[cfg(test)]
+mod tests;
 
 pub use blob::Digest;
 pub use config::Config;

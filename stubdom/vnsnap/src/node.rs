@@ -347,8 +347,6 @@ impl Node {
         for decided in &mut self.decided {
             decided.tick(&mut self.io);
         }
-        let (now, patience) = (self.io.now, self.io.config.orphan_ms);
-        self.questions.retain(|(_, asked)| now.saturating_sub(*asked) <= patience);
     }
 
     /// Hears what this switch said to itself, goes on as far as possible, and finds out when to wake.
@@ -413,8 +411,10 @@ impl Node {
         nets.chain(own).chain(part).chain(pending).chain(decided).min().unwrap_or(u64::MAX)
     }
 
-    /// Asks the shim what it has of a group, unless it is being asked.
+    /// Asks the shim what it has of a group, unless it was just asked: it may have been down then.
     pub(crate) fn question(&mut self, group: GroupId) {
+        let (now, patience) = (self.io.now, self.io.config.silence_ms);
+        self.questions.retain(|(_, asked)| now.saturating_sub(*asked) <= patience);
         let asked = self.questions.iter().any(|(known, _)| *known == group);
         if !asked && self.questions.len() < QUESTIONS_MAX {
             self.questions.push((group, self.io.now));

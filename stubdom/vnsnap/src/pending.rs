@@ -125,7 +125,7 @@ impl Pending {
     /// A piece of the manifest.
     pub(crate) fn piece(&mut self, io: &mut Io, from: u64, offset: u32, octets: &[u8]) {
         let Some(pulling) = self.pulling.as_mut().filter(|pulling| pulling.from == from) else { return };
-        match pulling.got(offset, octets, io.now) {
+        match pulling.got(io, offset, octets) {
             Got::Nothing => {}
             Got::More => self.pulled_at = io.now,
             Got::All(manifest) => {
@@ -161,11 +161,8 @@ impl Pending {
                 self.pulling = None;
                 self.report = Retry::now(io.now);
             } else {
-                if io.due(&mut pulling.retry) {
-                    io.send(
-                        pulling.from,
-                        Body::Pull { group, what: What::Manifest, offset: pulling.offset() },
-                    );
+                if let Some(offset) = pulling.ask(io) {
+                    io.send(pulling.from, Body::Pull { group, what: What::Manifest, offset });
                 }
                 return None;
             }
