@@ -69,7 +69,7 @@ pub(super) fn frames(c: &Channel) -> String {
     let mut text = format!("{} recorded ({})", c.frames, super::super::print::bytes(c.bytes));
     for (count, what) in [
         (c.missed, "delivered and not recorded"),
-        (c.lost, "lost"),
+        (c.lost, "datagrams lost"),
         (c.unknown, "peers of whom it is not known how many were lost"),
         (c.held, "held"),
         (c.dropped, "dropped"),

@@ -63,7 +63,7 @@ pub(in crate::cli) fn list(cli: &Cli, groups: &[Listed], alone: bool) {
                 let here = here(&cli.images, m);
                 let (members, hosts) = (m.members().count(), m.hosts.len());
                 let lost: u64 = m.hosts.iter().map(|host| host.channel.lost).sum();
-                let state = if lost > 0 { format!("whole; {lost} frames lost") } else { "whole".into() };
+                let state = if lost > 0 { format!("whole; {lost} datagrams lost") } else { "whole".into() };
                 println!("{name:40} {:20} {members:>7} {here:>10} {hosts:>5}  {state}", m.created);
             }
             State::Undecided(own) => {

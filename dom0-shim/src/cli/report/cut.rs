@@ -141,8 +141,16 @@ fn spread(rows: &[Row]) -> (f64, f64) {
     rows.iter().fold((f64::MAX, f64::MIN), |(a, b), r| (a.min(r.cut), b.max(r.cut)))
 }
 
-/// A coloured part of a row.
-type Bar = (f64, f64, RGBColor);
+/// A member as a panel draws it.
+struct Line<'a> {
+    name: &'a str,
+    /// From where to where, in which colour.
+    bars: Vec<(f64, f64, RGBColor)>,
+    /// Frames.
+    marks: Vec<f64>,
+    /// What stands after the last bar.
+    label: String,
+}
 
 /// All of it, from the begin.
 fn whole_panel(area: &Area<'_>, rows: &[Row]) -> Drawn {
@@ -150,12 +158,15 @@ fn whole_panel(area: &Area<'_>, rows: &[Row]) -> Drawn {
     title(area, "The whole snapshot", &legend)?;
     let end = rows.iter().map(|r| r.resume).fold(0.001, f64::max);
     let (unit, name) = if end >= 2000.0 { (1000.0, "s") } else { (1.0, "ms") };
-    let bars = |r: &Row| -> Vec<Bar> {
-        let bars = [(0.0, r.ready, BLUE), (r.ready, r.suspend, SKY), (r.suspend, r.resume, PURPLE)];
-        bars.map(|(from, to, colour)| (from / unit, to / unit, colour)).into()
-    };
+    let lines = rows.iter().map(|r: &Row| {
+        let Row { name, ready, suspend, resume, .. } = r;
+        let bars = [(0.0, *ready, BLUE), (*ready, *suspend, SKY), (*suspend, *resume, PURPLE)];
+        let bars = bars.map(|(from, to, colour)| (from / unit, to / unit, colour)).into();
+        Line { name, bars, marks: Vec::new(), label: String::new() }
+    });
+    let lines: Vec<Line<'_>> = lines.collect();
     let axis = format!("Time since each host was asked to prepare ({name})");
-    panel(area, rows, 0.0..end / unit * 1.02, &axis, &bars, &|_| Vec::new(), None)
+    panel(area, &lines, 0.0..end / unit * 1.02, &axis, None)
 }
 
 /// The moment of the cut, from the first member that was asked to suspend to the last that resumed.
@@ -172,35 +183,34 @@ fn moment_panel(area: &Area<'_>, rows: &[Row]) -> Drawn {
     let span = (end - begin).max(0.1);
     // Frames come a little later; what comes very late must not make the moment small.
     let last = rows.iter().flat_map(|r| &r.frames).copied().fold(end, f64::max).min(end + span);
-    let axis = -span * 0.04..(last - begin) + span * 0.04;
-    let bars = |r: &Row| -> Vec<Bar> {
-        let bars = [(r.suspend, r.cut, ORANGE), (r.cut, r.resume, PURPLE)];
-        bars.map(|(from, to, colour)| (from - begin, to - begin, colour)).into()
-    };
-    let inside = axis.clone();
-    let marks = |r: &Row| -> Vec<f64> {
-        // Those that would lie on each other are one.
-        let step = (inside.end - inside.start) / MAX_MARKS as f64;
-        let at = r.frames.iter().map(|ms| ms - begin).filter(|ms| inside.contains(ms));
-        let steps: BTreeSet<i64> = at.map(|ms| ((ms - inside.start) / step) as i64).collect();
-        steps.iter().map(|n| inside.start + (*n as f64 + 0.5) * step).collect()
-    };
+    // Room for the labels.
+    let axis = -span * 0.04..(last - begin).max(span * 1.08) + span * 0.04;
+    let lines = rows.iter().map(|r: &Row| {
+        let Row { name, suspend, cut, resume, frames, .. } = r;
+        let bars = [(*suspend, *cut, ORANGE), (*cut, *resume, PURPLE)];
+        let bars = bars.map(|(from, to, colour)| (from - begin, to - begin, colour)).into();
+        // Marks that would lie on each other are one.
+        let step = (axis.end - axis.start) / MAX_MARKS as f64;
+        let inside = frames.iter().map(|ms| ms - begin).filter(|ms| axis.contains(ms));
+        let steps: BTreeSet<i64> = inside.map(|ms| ((ms - axis.start) / step) as i64).collect();
+        let marks = steps.iter().map(|n| axis.start + (*n as f64 + 0.5) * step).collect();
+        Line { name, bars, marks, label: duration(resume - cut) }
+    });
+    let lines: Vec<Line<'_>> = lines.collect();
     let (first, last) = spread(rows);
     let text = "Time since the first member was asked to suspend (ms)";
-    panel(area, rows, axis, text, &bars, &marks, Some((first - begin, last - begin)))
+    panel(area, &lines, axis.clone(), text, Some((first - begin, last - begin)))
 }
 
-/// Rows of members on a time axis.
+/// Members on a time axis, one beneath the other.
 fn panel(
     area: &Area<'_>,
-    rows: &[Row],
+    lines: &[Line<'_>],
     axis: Range<f64>,
     axis_text: &str,
-    bars: &dyn Fn(&Row) -> Vec<Bar>,
-    marks: &dyn Fn(&Row) -> Vec<f64>,
     cuts: Option<(f64, f64)>,
 ) -> Drawn {
-    let n = rows.len() as f64;
+    let n = lines.len() as f64;
     let mut chart = ChartBuilder::on(area)
         .margin_top(30)
         .margin_bottom(10)
@@ -220,18 +230,19 @@ fn panel(
         .x_desc(axis_text)
         .x_label_formatter(&|x| tick(*x))
         .draw()?;
-    let names = small().pos(Pos::new(HPos::Right, VPos::Center));
-    for (i, row) in rows.iter().enumerate() {
-        let top = i as f64;
-        let drawn = bars(row).into_iter().filter(|(from, to, _)| to > from);
+    let (_, above) = area.get_base_pixel();
+    for (line, top) in lines.iter().zip((0..).map(f64::from)) {
+        let bars = line.bars.iter().filter(|(from, to, _)| to > from);
         chart.draw_series(
-            drawn.map(|(from, to, c)| Rectangle::new([(from, top + 0.2), (to, top + 0.8)], c.filled())),
+            bars.map(|(from, to, c)| Rectangle::new([(*from, top + 0.2), (*to, top + 0.8)], c.filled())),
         )?;
-        let lines = marks(row).into_iter().map(|x| [(x, top + 0.08), (x, top + 0.92)]);
-        chart.draw_series(lines.map(|line| PathElement::new(line, GREEN.stroke_width(1))))?;
-        let (_, y) = chart.backend_coord(&(0.0, top + 0.5));
-        let (_, above) = area.get_base_pixel();
-        area.draw_text(&row.name, &names, (16 + NAMES as i32 - 8, y - above))?;
+        let marks = line.marks.iter().map(|x| [(*x, top + 0.08), (*x, top + 0.92)]);
+        chart.draw_series(marks.map(|mark| PathElement::new(mark, GREEN.stroke_width(1))))?;
+        let end = line.bars.last().map_or(0.0, |(_, to, _)| *to);
+        let (x, y) = chart.backend_coord(&(end, top + 0.5));
+        let beside = |side| small().pos(Pos::new(side, VPos::Center));
+        area.draw_text(line.name, &beside(HPos::Right), (16 + NAMES as i32 - 8, y - above))?;
+        area.draw_text(&line.label, &beside(HPos::Left), (x + 6, y - above))?;
     }
     if let Some((first, last)) = cuts {
         let lines = [first, last].map(|x| PathElement::new([(x, 0.0), (x, n)], VERMILION.stroke_width(1)));
@@ -257,7 +268,7 @@ fn counts(c: &Channel) -> String {
     let unknown = if c.unknown > 0 { " (and of some hosts it is not known)" } else { "" };
     let number = |n: u64| grouped(n as f64);
     format!(
-        "{} recorded, {} delivered and not recorded, {} lost{unknown}, {} held, {} dropped",
+        "{} recorded, {} delivered and not recorded, {} datagrams lost{unknown}, {} held, {} dropped",
         number(c.frames),
         number(c.missed),
         number(c.lost),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::whole::{named, names};
-use super::{Group, GroupName, Own, PendingGroup, folder};
+use super::{Group, GroupName, PendingGroup, folder};
 use crate::directory::REMOVED;
 use crate::error::{At, Error, Result};
 use crate::id::{ImageId, PARTIAL, PENDING};
@@ -39,7 +39,7 @@ pub fn recover(images: &Path) -> Result<Recovered> {
     for (name, path) in named(images, PENDING)? {
         match PendingGroup::open(images, &name) {
             Ok(group) => {
-                claimed.extend(image_names(group.own()));
+                claimed.extend(group.own().part.members.iter().map(|member| member.image.clone()));
                 found.undecided.push(group);
             }
             Err(e) => found.failed.push((path, e)),
@@ -47,12 +47,7 @@ pub fn recover(images: &Path) -> Result<Recovered> {
     }
     for (name, path) in named(images, "")? {
         let opened = Group::open(images, &name);
-        let published = opened.and_then(|group| {
-            // An image that can't be opened now must not be taken for one of no group.
-            claimed.extend(image_names(group.own()));
-            Ok((group.publish()?, group))
-        });
-        match published {
+        match opened.and_then(|group| Ok((group.publish()?, group))) {
             Ok((published, group)) => {
                 found.published.extend(published);
                 if group.own().is_coordinator() && !group.is_confirmed() {
@@ -62,6 +57,7 @@ pub fn recover(images: &Path) -> Result<Recovered> {
             Err(e) => found.failed.push((path, e)),
         }
     }
+    // Of a group that could not be read, or whose images have no names yet.
     if !found.failed.is_empty() {
         return Ok(found);
     }
@@ -73,10 +69,6 @@ pub fn recover(images: &Path) -> Result<Recovered> {
         }
     }
     Ok(found)
-}
-
-fn image_names(own: &Own) -> impl Iterator<Item = String> {
-    own.part.members.iter().map(|member| member.image.clone())
 }
 
 /// Removes folders of groups that killed processes left unfinished, and returns their paths.

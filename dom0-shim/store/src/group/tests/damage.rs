@@ -36,7 +36,10 @@ fn every_flipped_bit_of_a_group_is_found() {
         let verified = group.channels(own).and_then(|reader| reader.unwrap().verify(&own.channel));
         assert!(matches!(verified, Err(Error::Group(GroupError::BadChannel { .. }))), "bit {bit}");
     });
-    group.channels(own).unwrap().unwrap().verify(&own.channel).unwrap();
+    let verify = |told: &Channel| group.channels(own).unwrap().unwrap().verify(told);
+    verify(&own.channel).unwrap();
+    verify(&Channel { frames: 4, ..own.channel.clone() }).unwrap_err();
+    verify(&Channel { bytes: 1, ..own.channel.clone() }).unwrap_err();
     fs::remove_file(folder.join("channels-00000000000000a1")).unwrap();
     assert!(matches!(group.channels(own), Err(Error::Group(GroupError::Malformed { .. }))));
     drop(group);

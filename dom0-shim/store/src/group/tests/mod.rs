@@ -130,6 +130,8 @@ fn a_group_is_one_from_its_commit_on_and_its_images_are_from_their_names_on() {
     let dir = tempfile::tempdir().unwrap();
     let images = dir.path();
     let pending = sealed(images);
+    let again = || matches!(GroupWriter::create(images, head(), HERE), Err(Error::Exists { .. }));
+    assert!(again(), "while it is undecided");
     assert!(matches!(PendingGroup::open(images, &name()), Err(Error::InUse { .. })));
     assert!(matches!(Group::open(images, &name()), Err(Error::Group(GroupError::Undecided { .. }))));
     assert!(crate::list(images).unwrap().is_empty());
@@ -140,6 +142,7 @@ fn a_group_is_one_from_its_commit_on_and_its_images_are_from_their_names_on() {
     assert_eq!(pending.own().switches(), [HERE]);
     let text = manifest(&pending);
     let group = pending.commit(&text).unwrap();
+    assert!(again(), "when it is one");
     assert!(crate::list(images).unwrap().is_empty());
     assert_eq!(group.publish().unwrap().len(), 2);
     assert!(group.publish().unwrap().is_empty(), "a second time there is nothing to do");
