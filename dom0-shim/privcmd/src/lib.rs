@@ -1,7 +1,7 @@
 //! Dom0's raw side of Xen, straight on the kernel's interfaces, so that one static binary runs on
 //! every supported Xen: hypercalls through `/dev/xen/privcmd`, grant-table frames of a guest,
 //! grants to Dom0 through `/dev/xen/gntdev`, event channels through `/dev/xen/evtchn`, xenstore,
-//! and the client end of libvchan's protocol.
+//! the client end of libvchan's protocol, and, beside Xen, the device mapper under guests' disks.
 //!
 //! This is the only crate of Dom0 with `unsafe` code. **It never maps guest RAM.** The memory of
 //! others that it maps is (1) a guest's grant table, by `XENMEM_acquire_resource`, and (2) the
@@ -16,6 +16,7 @@ compile_error!("privcmd talks to Xen through Linux on x86_64");
 
 pub mod abi;
 mod device;
+pub mod dm;
 mod domain;
 mod error;
 pub mod evtchn;

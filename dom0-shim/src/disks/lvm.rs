@@ -3,9 +3,12 @@
 //! A thin snapshot costs LVM some hundred milliseconds, most of it for its own metadata, and a lock that
 //! guests of one volume group would wait for. So LVM makes the snapshot's volume beforehand; what the
 //! pool has behind it is thrown away at once, and made anew when the guest stands still, by three
-//! requests to the device mapper that take milliseconds ([`Snapshot::take`]). For LVM nothing has
+//! requests to the device mapper ([`Snapshot::take`]). For LVM nothing has
 //! changed: the volume has the same device number in the pool.
 
+use std::os::unix::fs::MetadataExt;
+
+use privcmd::dm::{Device, DeviceMapper};
 use serde_json::Value;
 
 use super::tool::run;
@@ -20,14 +23,6 @@ const TAG_CLONE: &str = "luthier-restored";
 /// Per cent of a pool's data or metadata from which on no snapshot is begun: a pool that gets full
 /// has its guests' writes fail.
 const FULL: f64 = 97.0;
-
-/// The three requests. It runs as one process that outlives us, so that a volume that it suspended
-/// always goes on. Arguments: the volume's device, the pool's major and minor number, the snapshot's and
-/// the volume's number in the pool.
-const TAKE: &str = r#"dmsetup suspend --nolockfs "$1" || exit
-dmsetup message -j "$2" -m "$3" 0 "create_snap $4 $5"
-taken=$?
-dmsetup resume --noudevsync "$1" && exit $taken"#;
 
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,8 +102,11 @@ pub fn check_pool(group: &str, pool: &str) -> Result<()> {
 pub struct Snapshot {
     /// `GROUP/NAME` of what it is of.
     source: String,
-    /// The arguments of [`TAKE`].
-    args: [String; 5],
+    mapper: DeviceMapper,
+    device: Device,
+    pool: Device,
+    /// The order to the pool.
+    order: String,
 }
 
 impl Snapshot {
@@ -118,41 +116,61 @@ impl Snapshot {
     /// LVM can't, in its words. What is there then, [`remove_snapshot`] removes.
     pub fn prepare(source: &Volume, name: &str) -> Result<Self> {
         check_pool(&source.group, &source.pool)?;
-        let (full, device) = (source.full(), format!("/dev/{}", source.full()));
+        let full = source.full();
+        let device = device_of(&full)?;
+        let mapper = DeviceMapper::open().context("opening the device mapper")?;
         run("lvcreate", &["-qq", "-s", "-ky", "-n", name, "--addtag", TAG, &full])?;
         let id = run("lvs", &["--noheadings", "-o", "thin_id", &format!("{}/{name}", source.group)])?;
-        // What the kernel says of the source: `START LENGTH thin MAJOR:MINOR ID`.
-        let table = run("dmsetup", &["table", &device])?;
-        let words: Vec<&str> = table.split_whitespace().collect();
-        let (pool, number) = match words.as_slice() {
-            [_, _, "thin", pool, number] => (pool.split_once(':'), *number),
-            _ => return Err(Error::new(format!("{full} is no plain thin volume to the kernel: {table}"))),
-        };
-        let (major, minor) = pool.ok_or_else(|| Error::new(format!("{full} has no pool")))?;
-        let id = id.trim();
-        run("dmsetup", &["message", "-j", major, "-m", minor, "0", &format!("delete {id}")])?;
-        let args = [&device, major, minor, id, number].map(str::to_owned);
-        Ok(Self { source: full, args })
+        let table = run("dmsetup", &["table", &path(&full)])?;
+        let (pool, number) = pool_of(&table)
+            .ok_or_else(|| Error::new(format!("{full} is no plain thin volume to the kernel: {table}")))?;
+        let id: u32 = id.trim().parse().context(format!("reading the number of {full}'s snapshot"))?;
+        mapper.message(pool, &format!("delete {id}")).context(format!("preparing a snapshot of {full}"))?;
+        Ok(Self { source: full, mapper, device, pool, order: format!("create_snap {id} {number}") })
     }
 
     /// Takes the snapshot. The volume's requests under way are waited for, and new ones wait meanwhile.
     pub fn take(&self) -> Result<()> {
-        let mut args = vec!["-c", TAKE, "sh"];
-        args.extend(self.args.iter().map(String::as_str));
-        run("sh", &args).map(drop).context(format!("taking a snapshot of {}", self.source))
+        let taken = self.mapper.suspend(self.device).and_then(|()| {
+            let taken = self.mapper.message(self.pool, &self.order);
+            // Should we be killed in between, the next daemon does this.
+            self.mapper.resume(self.device).and(taken)
+        });
+        taken.context(format!("taking a snapshot of {}", self.source))
     }
 
     /// Has what the snapshot shares with its source on the disk.
     pub fn make_durable(&self) -> Result<()> {
-        let [device, ..] = &self.args;
+        let device = path(&self.source);
         std::fs::File::open(device).and_then(|f| f.sync_all()).context(format!("flushing {}", self.source))
     }
+}
+
+/// The device of a volume that is in use.
+fn path(full: &str) -> String {
+    format!("/dev/{full}")
+}
+
+fn device_of(full: &str) -> Result<Device> {
+    let found = std::fs::metadata(path(full)).context(format!("looking at {}", path(full)))?;
+    Ok((rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev())))
+}
+
+/// The pool and the number there of a thin volume, of what the kernel says of it: `START LENGTH thin
+/// MAJOR:MINOR NUMBER`.
+fn pool_of(table: &str) -> Option<(Device, u32)> {
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let [_, _, "thin", pool, number] = words.as_slice() else { return None };
+    let (major, minor) = pool.split_once(':')?;
+    Some(((major.parse().ok()?, minor.parse().ok()?), number.parse().ok()?))
 }
 
 /// Removes a snapshot of ours, if it is there, and lets its source go on should it be suspended.
 pub(super) fn remove_snapshot(source: &str, snapshot: &str) -> Result<()> {
     // To one that is not suspended it does nothing; one that is gone needs it no more.
-    let _ = run("dmsetup", &["resume", "--noudevsync", &format!("/dev/{source}")]);
+    if let (Ok(mapper), Ok(device)) = (DeviceMapper::open(), device_of(source)) {
+        let _ = mapper.resume(device);
+    }
     if !exists(snapshot)? {
         return Ok(());
     }
@@ -192,6 +210,14 @@ pub fn remove_clone(group: &str, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_says_where_a_thin_volume_is() {
+        assert_eq!(pool_of("0 131072 thin 254:2 1\n"), Some(((254, 2), 1)));
+        // One with an origin outside the pool, and something else.
+        assert_eq!(pool_of("0 131072 thin 254:2 1 254:9\n"), None);
+        assert_eq!(pool_of("0 131072 linear 7:6 10240\n"), None);
+    }
 
     #[test]
     fn a_volume_is_read_from_lvms_report() {
