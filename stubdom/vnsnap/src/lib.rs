@@ -29,7 +29,8 @@
 //!
 //! | module | what for |
 //! | --- | --- |
-//! | `node` | the whole, and its clock |
+//! | `node`, `upkeep` | the whole, and its clock |
+//! | `take`, `here`, `ends` | what peers say, what happens on this host, how a group ends |
 //! | `coordinator` | the stages of a group, and what members have said |
 //! | `participant` | from prepare to durable, on this host |
 //! | `pending` | durable and undecided: waits, asks, and never guesses |
@@ -63,6 +64,7 @@ mod switches;
 mod take;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use blob::Digest;
 pub use config::Config;
