@@ -1,1 +1,279 @@
+//! Restores of a group over hosts that are played: in which order what is done, and that all of it is
+//! taken back when something fails.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use handoff::ChannelRecord;
+use store::group::{Channel, Head, Manifest, Member, Mode, Part, switch_text};
+
+use super::hosts::Host;
+use super::*;
+
+const LEFT: u64 = 0xa;
+const RIGHT: u64 = 0xb;
+
+fn member(guest: &str, n: u8) -> Member {
+    Member {
+        guest: guest.into(),
+        uuid: format!("e5d4d218-9b32-4a04-971e-bb65229d0f{n:02x}"),
+        image: format!("{guest}@20261122T081500Z"),
+        contents: format!("{n:02x}").repeat(32),
+        vifs: vec![mac(n)],
+        ready_ms: None,
+        suspend_ms: None,
+        cut_ms: None,
+        resume_ms: None,
+        suspended_ms: None,
+        disks: Vec::new(),
+        more: Default::default(),
+    }
+}
+
+fn mac(n: u8) -> String {
+    format!("00:16:3e:00:00:{n:02x}")
+}
+
+fn manifest() -> Manifest {
+    let part = |host: &str, switch, members, frames| Part {
+        host: host.into(),
+        switch: switch_text(switch),
+        members,
+        channel: Channel { frames, ..Channel::default() },
+        more: Default::default(),
+    };
+    let head = Head {
+        name: "blue@20261122T081500Z".parse().unwrap(),
+        id: store::GroupId { network: 7, epoch: 1, initiator: LEFT },
+        mode: Mode::Together,
+        switches: vec![LEFT, RIGHT],
+    };
+    let left = part("left", LEFT, vec![member("web", 1), member("db", 2)], 2);
+    let right = part("right", RIGHT, vec![member("mail", 3)], 0);
+    Manifest::new(&head, vec![left, right]).unwrap()
+}
+
+fn plan(args: &PlaceArgs) -> Plan {
+    Plan::new(&manifest(), &switch_text(LEFT), args).unwrap()
+}
+
+fn place(places: &[(&str, &str)]) -> PlaceArgs {
+    let place = places.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    PlaceArgs { place, rsh: "ssh".into(), ..PlaceArgs::default() }
+}
+
+/// Both hosts.
+#[derive(Default)]
+struct Fake {
+    said: RefCell<Vec<String>>,
+    /// What runs, what is frozen, and which copies there are.
+    domains: RefCell<BTreeSet<String>>,
+    frozen: RefCell<BTreeSet<String>>,
+    copies: RefCell<BTreeSet<String>>,
+    /// The command that fails.
+    fails: Option<&'static str>,
+    /// The copy has other pages.
+    bad_copy: bool,
+}
+
+impl Hosts for Fake {
+    fn ask(&self, host: &Host, args: &[&str], input: &[u8]) -> Result<Value> {
+        let line = format!("{host}: {}", args.join(" "));
+        if self.fails.is_some_and(|fails| line.contains(fails)) {
+            return Err(Error::new(format!("{line}: no")).hint("Try"));
+        }
+        self.said.borrow_mut().push(line);
+        let place = |name: &str| format!("{name} on {host}");
+        Ok(match args {
+            ["restore-member", "find", image, _] => {
+                let own = match host {
+                    Host::Here => ["web@", "db@"].iter().any(|own| image.starts_with(own)),
+                    Host::There(_) => image.starts_with("mail@"),
+                };
+                let copied = self.copies.borrow().contains(&place(image)) && !self.bad_copy;
+                json!({"image": (own || copied).then_some(*image)})
+            }
+            ["restore", "--paused", image, ..] => {
+                self.domains.borrow_mut().insert(place(image));
+                json!({"domid": 7, "disks": []})
+            }
+            ["restore-member", "destroy", name, "7"] => {
+                let found =
+                    |domain: &String| domain.starts_with(&format!("{}", name.trim_end_matches("-copy")));
+                self.domains.borrow_mut().retain(|domain| !found(domain));
+                Value::Null
+            }
+            ["restore-member", "freeze", _] => {
+                self.frozen.borrow_mut().insert(host.to_string());
+                Value::Null
+            }
+            ["restore-member", "thaw", _] => {
+                self.frozen.borrow_mut().remove(&host.to_string());
+                Value::Null
+            }
+            ["restore-member", "inject", _] => {
+                assert!(!input.is_empty());
+                Value::Null
+            }
+            ["rm", image] => {
+                assert!(self.copies.borrow_mut().remove(&place(image)));
+                Value::Null
+            }
+            _ => Value::Null,
+        })
+    }
+
+    fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>> {
+        assert_eq!(args, ["restore-member", "channels", "blue@20261122T081500Z"]);
+        assert_eq!(*host, Host::Here);
+        let mut bulk = Vec::new();
+        for n in [1, 2] {
+            let record = ChannelRecord {
+                time_us: 5,
+                network: 7,
+                mac: [0, 0x16, 0x3e, 0, 0, n],
+                checksum: 1,
+                gso: 0,
+                gso_size: 0,
+                len: 60,
+            };
+            bulk.extend(record.emit());
+            bulk.extend([n; 60]);
+        }
+        Ok(bulk)
+    }
+
+    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value> {
+        self.said.borrow_mut().push(format!("{from} to {to}: {image}"));
+        let copy = format!("{image}-2");
+        self.copies.borrow_mut().insert(format!("{copy} on {to}"));
+        Ok(json!({"image": copy}))
+    }
+
+    fn pause(&self, _time: Duration) {}
+}
+
+fn at(said: &[String], what: &str) -> usize {
+    said.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}: {said:#?}"))
+}
+
+#[test]
+fn all_is_checked_then_frozen_then_made_given_let_go_and_thawed() {
+    let fake = Fake::default();
+    let result = restore(&fake, plan(&place(&[("db", "right")])), &mut |_| {}).unwrap();
+    assert_eq!(result["frames"], 2);
+    assert_eq!(result["members"].as_array().unwrap().len(), 3);
+    let said = fake.said.borrow();
+    let order = [
+        "this host to right: db@20261122T081500Z",
+        "right: restore-member find db@20261122T081500Z-2",
+        "this host: restore-member check",
+        "right: restore-member check",
+        "this host: restore-member freeze blue",
+        "right: restore-member freeze blue",
+        "this host: restore --paused web@",
+        "right: restore --paused db@20261122T081500Z-2",
+        "right: restore --paused mail@",
+        "this host: restore-member inject blue",
+        "right: restore-member inject blue",
+        "this host: restore-member unpause 7",
+        "right: restore-member unpause 7",
+        "this host: restore-member connected blue 00:16:3e:00:00:01",
+        "right: restore-member connected blue 00:16:3e:00:00:02 00:16:3e:00:00:03",
+        "this host: restore-member thaw blue",
+        "right: restore-member thaw blue",
+    ];
+    let places: Vec<usize> = order.iter().map(|what| at(&said, what)).collect();
+    for pair in [(2, 4), (3, 4), (4, 6), (5, 6), (8, 9), (8, 10), (10, 11), (12, 15), (14, 15)] {
+        assert!(places[pair.0] < places[pair.1], "{} before {}: {said:#?}", order[pair.0], order[pair.1]);
+    }
+    assert!(fake.frozen.borrow().is_empty());
+    assert_eq!(fake.domains.borrow().len(), 3);
+}
+
+#[test]
+fn whatever_fails_nothing_is_left() {
+    for fails in [
+        "right: restore-member find",
+        "right: restore-member check",
+        "right: restore-member freeze",
+        "right: restore --paused mail",
+        "this host: restore --paused db",
+        "restore-member inject",
+        "right: restore-member unpause",
+        "right: restore-member connected",
+    ] {
+        let fake = Fake { fails: Some(fails), ..Fake::default() };
+        let error = restore(&fake, plan(&place(&[("web", "right")])), &mut |_| {}).unwrap_err();
+        assert!(error.message.contains("no"), "{error}");
+        assert!(error.hint.unwrap().ends_with("Nothing of the group runs"));
+        assert!(fake.domains.borrow().is_empty(), "{fails}: {:?}", fake.domains.borrow());
+        assert!(fake.frozen.borrow().is_empty(), "{fails}");
+        assert!(fake.copies.borrow().is_empty(), "{fails}");
+    }
+}
+
+#[test]
+fn what_can_be_known_before_is_known_before_anything_is_made() {
+    for fails in ["right: restore-member check", "this host: restore-member check"] {
+        let fake = Fake { fails: Some(fails), ..Fake::default() };
+        restore(&fake, plan(&place(&[])), &mut |_| {}).unwrap_err();
+        let said = fake.said.borrow();
+        assert!(
+            !said.iter().any(|line| line.contains("restore --paused") || line.contains("freeze")),
+            "{said:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_copy_with_other_pages_is_refused_and_removed() {
+    let fake = Fake { bad_copy: true, ..Fake::default() };
+    let error = restore(&fake, plan(&place(&[("web", "right")])), &mut |_| {}).unwrap_err();
+    assert!(error.message.contains("other pages"), "{error}");
+    assert!(fake.copies.borrow().is_empty() && fake.domains.borrow().is_empty());
+}
+
+#[test]
+fn what_could_not_be_taken_back_is_named() {
+    let fake = Fake { fails: Some("destroy"), ..Fake::default() };
+    // The one thing that fails first: a network that is not there any more.
+    let undo = Undo {
+        hosts: &fake,
+        network: "blue".into(),
+        frozen: vec![Host::Here],
+        made: vec![(Host::Here, "web".into(), 7, Value::Null)],
+        imported: Vec::new(),
+    };
+    let left = undo.everything();
+    assert!(left[0].contains("domain web"), "{left:?}");
+}
+
+#[test]
+fn members_go_where_they_were_or_where_they_are_placed() {
+    let there = |address: &str| Host::There(address.into());
+    let to = |args: &PlaceArgs| plan(args).moves.iter().map(|m| m.to.clone()).collect::<Vec<_>>();
+    assert_eq!(to(&place(&[])), [Host::Here, Host::Here, there("right")]);
+    assert_eq!(to(&place(&[("mail", "."), ("web", "third")])), [there("third"), Host::Here, Host::Here]);
+    assert_eq!(to(&place(&[("mail", "left")]))[2], Host::Here);
+    let mut args = place(&[("db", "right")]);
+    args.address = vec![("right".into(), "1".into())];
+    assert_eq!(to(&args), [Host::Here, there("1"), there("1")]);
+    assert_eq!(plan(&args).label(&there("1")), "right");
+    args.name_suffix = Some("-copy".into());
+    assert!(plan(&args).moves.iter().all(|m| m.target == format!("{}-copy", m.guest)));
+    for bad in [&[("nobody", "right")][..], &[("web", "right"), ("web", ".")]] {
+        assert!(Plan::new(&manifest(), &switch_text(LEFT), &place(bad)).is_err());
+    }
+}
+
+#[test]
+fn a_guest_with_disks_stays_on_its_host() {
+    let mut manifest = manifest();
+    manifest.hosts[0].members[0].disks = vec![json!({"vdev": "xvda", "how": "thin", "snapshot": "vg/x"})];
+    let moved = Plan::new(&manifest, &switch_text(LEFT), &place(&[("web", "right")])).unwrap();
+    let error = restore(&Fake::default(), moved, &mut |_| {}).unwrap_err();
+    assert!(error.message.contains("`web` has disks"), "{error}");
+    let stays = Plan::new(&manifest, &switch_text(LEFT), &place(&[("db", "right")])).unwrap();
+    restore(&Fake::default(), stays, &mut |_| {}).unwrap();
+}
