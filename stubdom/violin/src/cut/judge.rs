@@ -68,7 +68,7 @@ impl Cut {
             return Verdict::Deliver;
         }
         if frame.epoch < port.epoch {
-            // Flipped by the cut that runs: to begin, and to raise, take the mark away.
+            // Flipped by the cut that runs: each begins by taking the marks away.
             return if port.flipped && running.is_some_and(|cut| cut.is_open(frame.from)) {
                 port.counts.recorded.add(frame.octets);
                 Verdict::Record

@@ -40,7 +40,6 @@ impl Port {
     /// To a higher epoch.
     pub(super) fn raise(&mut self, epoch: Epoch) {
         self.epoch = epoch;
-        self.flipped = false;
         self.due = self.held.frames > 0;
     }
 
