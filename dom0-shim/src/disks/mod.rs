@@ -14,6 +14,7 @@
 //! names are derived from the image's, and volumes have a tag), or open a guest's disk for writing.
 
 pub mod find;
+mod group;
 pub mod lvm;
 pub mod notes;
 mod record;
@@ -29,6 +30,7 @@ use serde_json::Value;
 use store::ImageId;
 
 use crate::error::{Context, Result};
+pub use group::remove_group;
 use notes::Notes;
 pub use record::{Kept, Record};
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Parser;
 use handoff::ChannelRecord;
-use serde_json::Map;
+use serde_json::{Map, json};
 use store::group::{
     Group, GroupId, GroupWriter, Head, Manifest, Member, Mode, Part, PendingGroup, switch_text,
 };
@@ -38,8 +38,8 @@ fn member(n: u8, image: &str, contents: &str) -> Member {
         resume_ms: at(12.25),
         suspended_ms: Some(8.7),
         disks: vec![
-            serde_json::json!({"vdev": "xvda", "how": "thin", "source": "vg/web", "snapshot": "vg/luthier_web"}),
-            serde_json::json!({"vdev": "xvdb", "how": "of a later version"}),
+            json!({"vdev": "xvda", "how": "thin", "source": "vg/web", "snapshot": "vg/luthier_web"}),
+            json!({"vdev": "xvdb", "how": "of a later version"}),
         ],
         more: Map::new(),
     }
@@ -59,10 +59,30 @@ fn pending(images: &Images, name: &str) -> PendingGroup {
     };
     writer.channel(1, &[&record.emit()[..], &[7; 100]].concat()).unwrap();
     let members = [1, 2].map(|n| {
-        let pending = images.writer(None).prepare(serde_json::Value::Null).unwrap();
+        let writer = images.writer(None);
+        // As `disks` names the copy of a disk that is a file.
+        let copy = images.disks().join(format!("{}-xvda.raw", writer.id()));
+        fs::create_dir_all(images.disks()).unwrap();
+        fs::write(&copy, "as it was").unwrap();
+        let disk = json!({"vdev": "xvda", "how": "reflink", "source": "/srv/web.raw", "snapshot": copy});
+        let pending = writer.prepare(json!({ "disks": [disk] })).unwrap();
         member(n, pending.id().as_str(), pending.contents())
     });
     writer.seal(part("hosta", 1, members.into())).unwrap()
+}
+
+impl Images {
+    fn disks(&self) -> PathBuf {
+        self.0.join("luthier-disks")
+    }
+
+    fn groups_left(&self) -> usize {
+        fs::read_dir(self.0.join("groups")).unwrap().count()
+    }
+
+    fn copies(&self) -> usize {
+        fs::read_dir(self.disks()).map_or(0, Iterator::count)
+    }
 }
 
 fn whole(images: &Images, name: &str) -> Vec<String> {
@@ -108,12 +128,13 @@ fn a_group_is_listed_shown_verified_drawn_and_removed() {
     let child = images.make(Some(&members[1]));
     let refused = images.run(&["rm", NAME]).unwrap_err().to_string();
     assert!(refused.contains(&child), "{refused}");
+    assert_eq!(images.copies(), 2, "what is refused takes nothing with it");
     for command in ["merge", "report"] {
         let refused = images.run(&[command, NAME]).unwrap_err().to_string();
         assert!(refused.contains("is a group"), "{refused}");
     }
     images.run(&["rm", NAME, &child]).unwrap();
-    assert_eq!(images.left(), 1, "the folder of groups");
+    assert_eq!((images.groups_left(), images.copies()), (0, 0));
     assert!(images.run(&["show", NAME]).is_err());
 }
 
@@ -140,7 +161,8 @@ fn what_is_not_sound_of_a_group_is_named() {
     wrong("web1");
     // And it can be removed all the same.
     images.run(&["rm", NAME]).unwrap();
-    assert_eq!(images.left(), 1);
+    assert_eq!(images.groups_left(), 0);
+    assert!(store::list(&images.0).unwrap().is_empty());
 }
 
 #[test]
@@ -155,7 +177,8 @@ fn a_group_that_is_not_decided_is_shown_and_neither_verified_nor_removed() {
         assert!(refused.contains("not decided"), "{refused}");
     }
     group.discard().unwrap();
-    assert_eq!(images.left(), 1);
+    assert_eq!(images.groups_left(), 0);
+    assert!(store::pendings(&images.0).unwrap().is_empty());
 }
 
 #[test]

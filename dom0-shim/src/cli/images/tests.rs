@@ -68,7 +68,7 @@ impl Images {
         crate::cli::run(&Cli::try_parse_from(start.iter().chain(words)).unwrap())
     }
 
-    pub(in crate::cli) fn left(&self) -> usize {
+    fn left(&self) -> usize {
         fs::read_dir(&self.0).unwrap().count()
     }
 }

@@ -250,16 +250,7 @@ pub fn of_image(images: &Path, image: &str) -> Result<Option<GroupName>> {
 /// Fails with [`Error::HasChildren`], [`Error::InUse`], [`GroupError::NotFound`], and with
 /// [`GroupError::Undecided`]. A group that can't be read is removed as far as it can be.
 pub fn remove(images: &Path, name: &GroupName) -> Result<Vec<ImageId>> {
-    let path = folder(images).join(name.as_str());
-    let (members, _lock) = match Group::open_as(images, name, Lock::Exclusive) {
-        Ok(group) => (group.here(), group._lock),
-        Err(Error::Group(GroupError::Malformed { .. } | GroupError::BadPart { .. })) => {
-            let lock = lock(&path, Lock::Exclusive)?;
-            let own = Own::read(&path, name).map(|own| own.part.members).unwrap_or_default();
-            (own.iter().filter_map(|member| member.image_id().ok()).collect(), lock)
-        }
-        Err(e) => return Err(e),
-    };
+    let (members, _lock) = members(images, name, Lock::Exclusive)?;
     let here: Vec<ImageId> =
         members.iter().filter(|id| is_there(&images.join(id.as_str()))).cloned().collect();
     for id in &here {
@@ -271,8 +262,30 @@ pub fn remove(images: &Path, name: &GroupName) -> Result<Vec<ImageId>> {
     for id in members.iter().filter(|id| is_there(&images.join(format!("{id}{PENDING}")))) {
         discard_pending(images, id)?;
     }
-    destroy(&path, &folder(images).join(format!("{name}{REMOVED}{PARTIAL}")))?;
+    let groups = folder(images);
+    destroy(&groups.join(name.as_str()), &groups.join(format!("{name}{REMOVED}{PARTIAL}")))?;
     Ok(here)
+}
+
+/// The images that [`remove`] removes with a group, as far as they are here. Fails as it does.
+pub fn images_of(images: &Path, name: &GroupName) -> Result<Vec<ImageId>> {
+    let (mut ids, _lock) = members(images, name, Lock::Shared)?;
+    ids.retain(|id| is_there(&images.join(id.as_str())));
+    Ok(ids)
+}
+
+/// The images that go with a group, also with one that can't be read as a whole, and a lock on it.
+fn members(images: &Path, name: &GroupName, how: Lock) -> Result<(Vec<ImageId>, File)> {
+    match Group::open_as(images, name, how) {
+        Ok(group) => Ok((group.here(), group._lock)),
+        Err(Error::Group(GroupError::Malformed { .. } | GroupError::BadPart { .. })) => {
+            let path = folder(images).join(name.as_str());
+            let lock = lock(&path, how)?;
+            let own = Own::read(&path, name).map(|own| own.part.members).unwrap_or_default();
+            Ok((own.iter().filter_map(|member| member.image_id().ok()).collect(), lock))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The names in the folder of groups; none if there is no folder.
