@@ -10,6 +10,10 @@ pub const MAX_EVERY_S: u32 = 366 * 86_400;
 /// The most images that a schedule keeps: fewer than a chain of images can have.
 pub const MAX_KEEP: u16 = 1000;
 
+/// What the name of a network has before it where else a guest's name is. No guest's schedule can be
+/// named so.
+const NET: &str = "net/";
+
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
@@ -23,16 +27,17 @@ pub enum ScheduleRequest {
     List,
     /// End a schedule. Its images stay.
     Remove {
-        /// The guest's name.
+        /// The guest's name, or [`ScheduleWish::of_network`].
         guest: String,
     },
 }
 
-/// Periodic snapshots of one guest.
+/// Periodic snapshots of one guest, or of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleWish {
-    /// The guest's name: the schedule is for whichever domain of this name is attached.
+    /// The guest's name: the schedule is for whichever domain of this name is attached. Or what
+    /// [`Self::of_network`] says.
     pub guest: String,
     /// Seconds between the begins of two snapshots, 1 to [`MAX_EVERY_S`].
     pub every_s: u32,
@@ -45,13 +50,26 @@ pub struct ScheduleWish {
 }
 
 impl ScheduleWish {
+    /// What a network's schedule has instead of a guest's name.
+    pub fn of_network(name: &str) -> String {
+        format!("{NET}{name}")
+    }
+
+    /// The network, if it is one's schedule.
+    pub fn network(&self) -> Option<&str> {
+        self.guest.strip_prefix(NET)
+    }
+
     /// Whether this can be.
     ///
     /// # Errors
     /// What can't, and what to say instead.
     pub fn check(&self) -> Result<()> {
         let refuse = |what: &str, hint: &str| Err(Error::new(what).hint(hint));
-        let name = &self.guest;
+        let name = self.network().unwrap_or(&self.guest);
+        if self.network().is_some() && self.incremental {
+            return refuse("snapshots of a network stand alone", "Leave --incremental out");
+        }
         if name.is_empty() || name.len() > 128 || name.chars().any(|c| c.is_control() || c == '/') {
             return refuse("this can't be a guest's name", "`luthier status` shows the attached guests");
         }

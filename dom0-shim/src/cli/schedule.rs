@@ -28,10 +28,14 @@ pub(super) enum ScheduleCommand {
     /// Add or change a schedule; the same as without `add`
     #[command(arg_required_else_help = true)]
     Add(AddArgs),
-    /// End a guest's schedule; its images stay
+    /// End a guest's or a network's schedule; its images stay
     Rm {
         /// The guest's name
-        guest: String,
+        #[arg(required_unless_present = "net")]
+        guest: Option<String>,
+        /// The network's name
+        #[arg(long, value_name = "NAME", conflicts_with = "guest")]
+        net: Option<String>,
     },
 }
 
@@ -39,13 +43,18 @@ pub(super) enum ScheduleCommand {
 #[derive(Clone, Debug, Args)]
 pub(super) struct AddArgs {
     /// The guest's name
-    #[arg(requires_all = ["every", "keep"])]
+    #[arg(group = "whom", requires_all = ["every", "keep"])]
     guest: Option<String>,
+    /// All guests of this network, on all hosts, at one cut each time
+    ///
+    /// The other hosts keep as many groups as this one.
+    #[arg(long, group = "whom", value_name = "NAME", requires_all = ["every", "keep"], conflicts_with = "incremental")]
+    net: Option<String>,
     /// How often, as in 30s, 5m, 6h or 1d
-    #[arg(long, value_name = "TIME", requires = "guest", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", requires = "whom", value_parser = seconds)]
     every: Option<u32>,
     /// How many of its images stay; older ones are removed after the next good snapshot
-    #[arg(long, value_name = "N", requires = "guest", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_KEEP)))]
+    #[arg(long, value_name = "N", requires = "whom", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_KEEP)))]
     keep: Option<u16>,
     /// Each image builds on the former one, and has only what the guest wrote to since
     ///
@@ -73,7 +82,8 @@ impl AddArgs {
     /// # Errors
     /// It can't be, or options came without a guest.
     fn wish(&self) -> Result<Option<ScheduleWish>> {
-        let Self { guest, every, keep, incremental, options } = self.clone();
+        let Self { guest, net, every, keep, incremental, options } = self.clone();
+        let guest = net.map(|net| ScheduleWish::of_network(&net)).or(guest);
         let (Some(guest), Some(every_s), Some(keep)) = (guest, every, keep) else {
             if options != SnapshotOptions::default() {
                 return Err(Error::new("these options need a guest")
@@ -93,8 +103,10 @@ pub(super) fn run(cli: &Cli, args: &ScheduleArgs) -> Result<()> {
         None => args.add.wish()?,
         Some(ScheduleCommand::Add(add)) => add.wish()?,
         Some(ScheduleCommand::List) => None,
-        Some(ScheduleCommand::Rm { guest }) => {
-            removed(cli.json, guest, &ask(ScheduleRequest::Remove { guest: guest.clone() })?);
+        Some(ScheduleCommand::Rm { guest, net }) => {
+            let net = net.as_ref().map(|net| ScheduleWish::of_network(net));
+            let guest = net.or(guest.clone()).unwrap_or_default();
+            removed(cli.json, &guest, &ask(ScheduleRequest::Remove { guest: guest.clone() })?);
             return Ok(());
         }
     };
@@ -114,7 +126,11 @@ fn added(json: bool, wish: &ScheduleWish, result: &Value) {
         _ => "a snapshot",
     };
     let every = time(u64::from(wish.every_s) * 1000);
-    println!("{what} of {} every {every}; the last {} stay", wish.guest, wish.keep);
+    let whom = match wish.network() {
+        Some(net) => format!("network {net}"),
+        None => wish.guest.clone(),
+    };
+    println!("{what} of {whom} every {every}; the last {} stay", wish.keep);
 }
 
 fn removed(json: bool, guest: &str, result: &Value) {
@@ -231,11 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn a_network_has_a_schedule_that_no_guest_can_have() {
+        let blue = wish("--net blue --every 1h --keep 12").unwrap().unwrap();
+        assert_eq!((blue.network(), blue.keep), (Some("blue"), 12));
+        assert_eq!(wish("web --every 1h --keep 12").unwrap().unwrap().network(), None);
+        assert!(wish("net/blue --every 1h --keep 12").unwrap().unwrap().network().is_some());
+        assert!(
+            matches!(parse("rm --net blue").unwrap().command, Some(ScheduleCommand::Rm { net: Some(net), .. }) if net == "blue")
+        );
+    }
+
+    #[test]
     fn schedules_are_listed_and_removed() {
         assert_eq!(wish("").unwrap(), None);
         assert!(matches!(parse("list --json").unwrap().command, Some(ScheduleCommand::List)));
         assert!(
-            matches!(parse("rm web").unwrap().command, Some(ScheduleCommand::Rm { guest }) if guest == "web")
+            matches!(parse("rm web").unwrap().command, Some(ScheduleCommand::Rm { guest: Some(guest), .. }) if guest == "web")
         );
     }
 
@@ -258,6 +285,10 @@ mod tests {
             "web --every 1s1ms --keep 3",
             "web --every x --keep 3",
             "web --every 5m --keep 0",
+            "web --net blue --every 5m --keep 3",
+            "--net blue --every 5m --keep 3 --incremental",
+            "--net blue --every 5m",
+            "rm web --net blue",
             "web --every 5m --keep 1001",
         ] {
             assert!(parse(bad).is_none(), "{bad}");

@@ -22,7 +22,7 @@ pub(in crate::cli) fn run(cli: &Cli, net: &str, classic: bool, options: &Snapsho
     }
     let mut screen = Screen::new();
     let result = client::ask_with(&cli.run, &request, &mut |event| screen.show(event));
-    screen.bars.clear().ok();
+    screen.members.values().for_each(|(bar, _)| bar.finish_and_clear());
     print!("{}", summary(&result?));
     Ok(())
 }

@@ -79,8 +79,9 @@ impl Participant {
             return self.ended(group);
         }
         match self.folders.commit(&name, &whole) {
-            Ok(_) => {
+            Ok(manifest) => {
                 self.send(GroupOrder::Committed { group }, &[]);
+                self.folders.prune(&manifest);
                 fault::at("group-committed");
                 tracing::info!(group = name, "group snapshot committed");
                 self.left.retain(|l| l.group != group);

@@ -1,13 +1,14 @@
 //! Groups on the disk: the store's two steps, for the one group that runs and for those that an
 //! earlier daemon, or an earlier stub, left undecided.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use handoff::{GroupId, GroupMode};
+use serde_json::Value;
 use store::group::{self, Group, GroupWriter, Head, Manifest, Mode, Own, Part, PendingGroup};
 
 use super::About;
-use super::member::Taken;
+use super::member::{KEEP, Taken};
 use super::pieces::Pieces;
 use crate::disks;
 use crate::error::{Error, Result};
@@ -100,7 +101,7 @@ impl Folders {
             // The next start tries again.
             tracing::error!(group = name, error = %e, "a member's image has not got its name yet");
         }
-        self.settle(group.own());
+        settle(&self.images, group.own());
         Ok(group.manifest().clone())
     }
 
@@ -115,7 +116,7 @@ impl Folders {
             Ok(pending) if pending.own().id() == id.into() => {
                 let own = pending.own().clone();
                 pending.discard()?;
-                self.settle(&own);
+                settle(&self.images, &own);
                 return Ok(());
             }
             Ok(_) | Err(G(NotFound { .. })) => {}
@@ -127,15 +128,32 @@ impl Folders {
             Err(e) => return Err(e.into()),
         };
         group::remove(&self.images, &name)?;
-        self.settle(&own);
+        settle(&self.images, &own);
         Ok(())
     }
 
-    /// The snapshots of members' disks stay, or go, with the images.
-    fn settle(&self, own: &Own) {
-        for id in own.part.members.iter().filter_map(|member| member.image_id().ok()) {
-            if let Err(e) = disks::settle(&self.images, &id) {
-                tracing::error!(image = %id, error = %e.message, "snapshots of disks are left");
+    /// After a commit of a scheduled group that another host coordinates: removes here what that
+    /// host's schedule removes there.
+    pub(super) fn prune(&self, manifest: &Manifest) {
+        let Ok(listed) = group::list(&self.images) else { return };
+        let mut scheduled: Vec<(String, u64)> = Vec::new();
+        for group in &listed {
+            let group::State::Whole(other) = &group.state else { continue };
+            let keep = other.hosts.iter().find_map(|part| part.more.get(KEEP)).and_then(Value::as_u64);
+            if let Some(keep) = keep.filter(|_| {
+                other.network.id == manifest.network.id && other.coordinator == manifest.coordinator
+            }) {
+                scheduled.push((other.name.clone(), keep));
+            }
+        }
+        scheduled.sort();
+        let keep = scheduled.iter().find(|(name, _)| *name == manifest.name).map(|(_, keep)| *keep);
+        let Some(keep) = keep.and_then(|keep| usize::try_from(keep).ok()) else { return };
+        let old = scheduled.len().saturating_sub(keep.max(1));
+        for (name, _) in scheduled.into_iter().take(old).filter(|(name, _)| *name != manifest.name) {
+            match remove(&self.images, &name) {
+                Ok(()) => tracing::info!(group = name, "old group removed"),
+                Err(e) => tracing::warn!(group = name, why = %e.message, "the old group stays for now"),
             }
         }
     }
@@ -199,6 +217,26 @@ impl Folders {
         }
         disks::settle_all(&self.images);
         Ok(left)
+    }
+}
+
+/// Removes a group with its images and the snapshots of their disks.
+pub(in crate::daemon) fn remove(images: &Path, name: &str) -> Result<()> {
+    let name = name.parse()?;
+    let own = Group::open(images, &name).map(|group| group.own().clone());
+    group::remove(images, &name)?;
+    if let Ok(own) = own {
+        settle(images, &own);
+    }
+    Ok(())
+}
+
+/// The snapshots of members' disks stay, or go, with the images.
+fn settle(images: &Path, own: &Own) {
+    for id in own.part.members.iter().filter_map(|member| member.image_id().ok()) {
+        if let Err(e) = disks::settle(images, &id) {
+            tracing::error!(image = %id, error = %e.message, "snapshots of disks are left");
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(in crate::daemon) struct Wish {
     pub(in crate::daemon) mode: GroupMode,
     /// The group's name, which is free.
     pub(in crate::daemon) name: String,
+    /// How many groups of its schedule stay, on every host.
+    pub(in crate::daemon) keep: Option<u16>,
     /// How each member is taken.
     pub(in crate::daemon) options: SnapshotOptions,
     /// Hears how it goes; the last event is `Done` or `Failed`.

@@ -75,12 +75,22 @@ impl Seat {
     }
 }
 
+/// Where a part says how many groups of its schedule stay.
+pub(super) const KEEP: &str = "keep";
+
 /// What this host says of its members. Frames are counted where they are stored.
-pub(super) fn part(host: String, switch: u64, seats: &[Seat], tally: &ChannelTally) -> Result<Part> {
+pub(super) fn part(
+    host: String,
+    switch: u64,
+    seats: &[Seat],
+    tally: &ChannelTally,
+    keep: Option<u16>,
+) -> Result<Part> {
     let members = seats.iter().map(Seat::part).collect::<Result<_>>()?;
     let ChannelTally { recorded: _, missed, lost, unknown, held, dropped } = *tally;
     let channel = Channel { missed, lost, unknown: unknown.into(), held, dropped, ..Channel::default() };
-    Ok(Part { host, switch: group::switch_text(switch), members, channel, more: Map::new() })
+    let more = keep.map(|keep| (KEEP.to_owned(), keep.into())).into_iter().collect();
+    Ok(Part { host, switch: group::switch_text(switch), members, channel, more })
 }
 
 fn ms(us: u64) -> f64 {

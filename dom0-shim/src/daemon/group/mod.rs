@@ -38,10 +38,13 @@ use handoff::{GroupId, GroupMode, GroupOrder};
 use crate::api::SnapshotOptions;
 use crate::error::Result;
 
-pub(super) use folders::Folders;
+pub(super) use folders::{Folders, remove};
 pub(super) use inbox::{Inbox, Letters, Said, Wish};
 pub(super) use member::{Member, Taken};
 use participant::Participant;
+
+/// What is said to who wants a second group snapshot on one host.
+pub(super) const BUSY: &str = "another group snapshot is in progress on this host";
 
 /// How often to look for what is late.
 const TICK: Duration = Duration::from_secs(1);
@@ -55,6 +58,8 @@ pub(super) struct About {
     pub(super) name: String,
     /// How the members' cuts hang together.
     pub(super) mode: GroupMode,
+    /// How many groups of its schedule stay.
+    pub(super) keep: Option<u16>,
     /// The switches that take part: who can be asked how it ended.
     pub(super) switches: Vec<u64>,
 }

@@ -12,7 +12,7 @@ use super::folders::{Folders, Left};
 use super::inbox::{Inbox, Letter, Said, Wish};
 use super::member::{Member, Seat, part};
 use super::pieces::Pieces;
-use super::{About, Host, told};
+use super::{About, BUSY, Host, told};
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::fault;
 use crate::error::Error;
@@ -153,15 +153,12 @@ impl Participant {
     }
 
     fn begin(&mut self, wish: Wish, now: Instant) {
-        let Wish { network, mode, name, options, client } = wish;
+        let Wish { network, mode, name, keep, options, client } = wish;
         let refuse = |why: Error| drop(client.send(Event::Failed { error: why }));
         if self.asker.is_some() || self.active.is_some() || self.waiting.is_some() {
-            return refuse(
-                Error::new("another group snapshot is in progress on this host")
-                    .hint("Wait until it has ended: luthier status"),
-            );
+            return refuse(Error::new(BUSY).hint("Wait until it has ended: luthier status"));
         }
-        let order = told::encode(&options).and_then(|options| {
+        let order = told::encode(&options, keep).and_then(|options| {
             let name = GroupName::try_from(name.as_str()).map_err(|_| Error::new("the name is too long"))?;
             Ok(GroupOrder::Begin { network, mode, name, options })
         });
@@ -268,10 +265,12 @@ impl Participant {
             }
         }
         let coordinator = self.asker.as_ref().is_some_and(|a| a.group == Some(group));
-        let about = About { group, name: name.clone(), mode, switches: switches.clone() };
+        let told = told::decode(options);
+        let keep = told.as_ref().ok().and_then(|(_, keep)| *keep);
+        let about = About { group, name: name.clone(), mode, keep, switches: switches.clone() };
         // Where nothing connects this host to others, its switch has no key to be known by.
         let switch = if coordinator { Ok(group.initiator) } else { self.host.switch() };
-        let ready = told::decode(options).and_then(|options| {
+        let ready = told.and_then(|(options, _)| {
             let members = self.host.members(group.network)?;
             if members.len() > handoff::MAX_GROUP_JOBS {
                 return Err(Error::new(format!(
@@ -385,7 +384,8 @@ impl Participant {
             return;
         }
         let group = active.about.group;
-        let part = part(self.host.host(), active.switch, &active.seats, &tally);
+        let keep = active.about.keep;
+        let part = part(self.host.host(), active.switch, &active.seats, &tally, keep);
         match part.and_then(|part| self.folders.seal(part)) {
             Ok(part) => {
                 active.state = State::Sealed;

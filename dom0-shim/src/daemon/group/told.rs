@@ -15,6 +15,9 @@ const VERSION: u16 = 1;
 struct Told {
     version: u16,
     options: Map<String, Value>,
+    /// How many groups of a schedule stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep: Option<u16>,
 }
 
 fn fields(options: &SnapshotOptions) -> Result<Map<String, Value>> {
@@ -25,11 +28,12 @@ fn fields(options: &SnapshotOptions) -> Result<Map<String, Value>> {
 }
 
 /// Options as they travel.
-pub(super) fn encode(options: &SnapshotOptions) -> Result<Vec<u8, 512>> {
+pub(super) fn encode(options: &SnapshotOptions, keep: Option<u16>) -> Result<Vec<u8, 512>> {
     let usual = fields(&SnapshotOptions::default())?;
     let mut differing = fields(options)?;
     differing.retain(|name, value| usual.get(name) != Some(value));
-    let text = serde_json::to_vec(&Told { version: VERSION, options: differing }).context("the options")?;
+    let text =
+        serde_json::to_vec(&Told { version: VERSION, options: differing, keep }).context("the options")?;
     Vec::from_slice(&text).map_err(|_| {
         Error::new("these options are too long for the other hosts").hint("Name fewer disks with --no-disk")
     })
@@ -39,7 +43,7 @@ pub(super) fn encode(options: &SnapshotOptions) -> Result<Vec<u8, 512>> {
 ///
 /// # Errors
 /// It is of another release, or the options can't be.
-pub(super) fn decode(bytes: &[u8]) -> Result<SnapshotOptions> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(SnapshotOptions, Option<u16>)> {
     let other = || {
         Error::new("the coordinator runs another release of Luthier").hint("Install one release on all hosts")
     };
@@ -51,7 +55,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<SnapshotOptions> {
     all.extend(told.options);
     let options: SnapshotOptions = serde_json::from_value(Value::Object(all)).map_err(|_| other())?;
     options.check()?;
-    Ok(options)
+    Ok((options, told.keep))
 }
 
 #[cfg(test)]
@@ -61,7 +65,7 @@ mod tests {
 
     #[test]
     fn options_arrive_as_they_were_sent_and_the_usual_ones_take_no_room() {
-        assert!(encode(&SnapshotOptions::default()).unwrap().len() < 40);
+        assert!(encode(&SnapshotOptions::default(), None).unwrap().len() < 40);
         let options = SnapshotOptions {
             policy: PolicyName::PoolFit,
             downtime_us: 12_345,
@@ -72,7 +76,7 @@ mod tests {
             suspend_timeout: 99,
             ..SnapshotOptions::default()
         };
-        assert_eq!(decode(&encode(&options).unwrap()).unwrap(), options);
+        assert_eq!(decode(&encode(&options, Some(12)).unwrap()).unwrap(), (options, Some(12)));
     }
 
     #[test]

@@ -18,6 +18,15 @@ use crate::daemon::group::{About, Host, Member, Said, Taken, Wish};
 use crate::daemon::net::Host as _;
 use crate::error::{Error, Result};
 
+/// A wish for a snapshot of a network.
+pub(super) struct GroupWish<'a> {
+    pub(super) net: &'a str,
+    pub(super) classic: bool,
+    /// How many groups of its schedule stay.
+    pub(super) keep: Option<u16>,
+    pub(super) options: SnapshotOptions,
+}
+
 impl Server {
     /// Answers a client's request: a client that hangs up wants the group no more.
     pub(super) fn snapshot_net(
@@ -37,19 +46,18 @@ impl Server {
                 on_hang_up(client, move || groups.cancel(&name))
             },
         );
-        self.group_with(net, classic, options, tell, cancel)
+        self.group_with(GroupWish { net, classic, keep: None, options }, tell, cancel)
     }
 
     /// Takes a snapshot of a whole network. `tell` hears how it goes; `begun` gets, once, the name
     /// by which it can be cancelled.
-    pub(in crate::daemon) fn group_with(
+    pub(super) fn group_with(
         &self,
-        net: &str,
-        classic: bool,
-        options: SnapshotOptions,
+        ask: GroupWish<'_>,
         tell: &mut dyn FnMut(Event),
         begun: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Value> {
+        let GroupWish { net, classic, keep, options } = ask;
         check_options(&options)?;
         let network = self.net.find(net)?;
         self.link.connection()?;
@@ -61,7 +69,7 @@ impl Server {
         tracing::info!(group = name, ?mode, "group snapshot asked for");
         tell(Event::Phase { phase: "asked".into() });
         begun(&name)?;
-        self.groups.begin(Wish { network: network.id, mode, name, options, client: sender });
+        self.groups.begin(Wish { network: network.id, mode, name, keep, options, client: sender });
         for event in events {
             match event {
                 Event::Done { result } => return Ok(result),

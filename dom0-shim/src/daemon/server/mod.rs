@@ -68,7 +68,7 @@ impl Server {
         groups: Inbox,
     ) -> Self {
         let allowed = Mutex::new(AllowList::open(&options.run));
-        let schedules = Scheduler::open(&options.state, &|image| options.images.join(image).is_dir());
+        let schedules = Scheduler::open(&options.state, &|image| schedule::is_there(&options.images, image));
         let Mender { xen, journal, kept, desk } = mender.clone();
         Self {
             options,

@@ -1,12 +1,14 @@
 //! `luthier schedule`: what schedules have done by the daemon.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use store::Image;
 
+use super::group::GroupWish;
 use super::{Server, lock};
 use crate::api::{Event, ScheduleWish};
+use crate::daemon::group::{self, Host as _};
 use crate::daemon::schedule::{Answer, Host};
 use crate::disks;
 use crate::error::{Error, Result};
@@ -21,6 +23,24 @@ impl Server {
         self.options.images.join(image)
     }
 
+    /// Takes a snapshot of a network.
+    fn take_network(&self, net: &str, wish: &ScheduleWish, begun: &mut dyn FnMut(&str, bool)) -> Answer {
+        let ready = self.link.connection().and_then(|_| self.net.find(net));
+        if let Err(why) = ready.and_then(|network| self.members(network.id)) {
+            return Answer::NotReady(why);
+        }
+        let ask = GroupWish { net, classic: false, keep: Some(wish.keep), options: wish.options.clone() };
+        let mut begin = |name: &str| {
+            begun(name, false);
+            Ok(())
+        };
+        match self.group_with(ask, &mut |_| {}, &mut begin) {
+            Ok(_) => Answer::Made,
+            Err(why) if why.message == group::BUSY => Answer::Busy,
+            Err(why) => Answer::Failed(why),
+        }
+    }
+
     /// Whether a snapshot can begin. `Ok(false)`: another one is in progress.
     fn is_ready(&self, guest: &str) -> Result<bool> {
         let who = lock(&self.allowed).find(guest)?.clone();
@@ -32,6 +52,9 @@ impl Server {
 
 impl Host for Server {
     fn take(&self, wish: &ScheduleWish, parent: Option<&str>, begun: &mut dyn FnMut(&str, bool)) -> Answer {
+        if let Some(net) = wish.network() {
+            return self.take_network(net, wish, begun);
+        }
         match self.is_ready(&wish.guest) {
             Ok(true) => {}
             Ok(false) => return Answer::Busy,
@@ -74,6 +97,15 @@ impl Host for Server {
     }
 
     fn remove(&self, image: &str) -> Answer {
+        if is_group(&self.options.images, image) {
+            return match group::remove(&self.options.images, image) {
+                Ok(()) => Answer::Done,
+                Err(why) => {
+                    tracing::warn!(group = image, why = %why.message, "the old group stays for now");
+                    Answer::Kept
+                }
+            };
+        }
         match disks::remove_image(&self.image(image)) {
             Ok(snapshots) => {
                 if let Err(e) = snapshots {
@@ -87,7 +119,7 @@ impl Host for Server {
     }
 
     fn exists(&self, image: &str) -> bool {
-        self.image(image).is_dir()
+        is_there(&self.options.images, image)
     }
 }
 
@@ -95,4 +127,13 @@ fn kept(image: &str, why: &store::Error) -> Answer {
     let why = Error::new(why.to_string());
     tracing::warn!(image, why = %why.message, "the old image stays for now");
     Answer::Kept
+}
+
+fn is_group(images: &Path, name: &str) -> bool {
+    images.join(store::group::GROUPS).join(name).is_dir()
+}
+
+/// Whether there is an image, or a group, of this name.
+pub(super) fn is_there(images: &Path, name: &str) -> bool {
+    images.join(name).is_dir() || is_group(images, name)
 }

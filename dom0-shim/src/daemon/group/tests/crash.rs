@@ -23,10 +23,14 @@ fn switches() -> Vec<u8> {
 
 /// A manifest with the part of this host, and the coordinator's.
 fn manifest(part: &[u8]) -> Vec<u8> {
+    manifest_of(GROUP, NAME, part)
+}
+
+pub(super) fn manifest_of(group: GroupId, name: &str, part: &[u8]) -> Vec<u8> {
     use store::group::{Head, Manifest, Mode};
     let head = Head {
-        name: NAME.parse().unwrap(),
-        id: GROUP.into(),
+        name: name.parse().unwrap(),
+        id: group.into(),
         mode: Mode::Together,
         switches: vec![0xa, OWN],
     };
@@ -170,7 +174,7 @@ fn a_group_of_one_host_has_nobody_to_ask() {
     let mut world = World::new(&["web"]);
     world.ask();
     world.news(GroupNews::Begun { group: GROUP }, &[]);
-    let options = told::encode(&SnapshotOptions::default()).unwrap();
+    let options = told::encode(&SnapshotOptions::default(), None).unwrap();
     let (name, mode) = (GroupName::try_from(NAME).unwrap(), GroupMode::Together);
     world.news(GroupNews::Prepare { group: GROUP, mode, name, options }, &0xau64.to_le_bytes());
     world.await_order("Prepared", |o| matches!(o, GroupOrder::Prepared { .. }));

@@ -133,6 +133,8 @@ struct World {
     inbox: Inbox,
     letters: Letters,
     desk: Participant,
+    /// What `Prepare` says of a schedule.
+    keep: Option<u16>,
 }
 
 impl World {
@@ -157,7 +159,7 @@ impl World {
             down: AtomicBool::new(false),
         });
         let (inbox, letters, desk) = Self::daemon(&fake);
-        Self { fake, inbox, letters, desk }
+        Self { fake, inbox, letters, desk, keep: None }
     }
 
     fn daemon(fake: &Arc<Fake>) -> (Inbox, Letters, Participant) {
@@ -204,6 +206,7 @@ impl World {
             network: 7,
             mode: GroupMode::Together,
             name: NAME.into(),
+            keep: None,
             options: SnapshotOptions::default(),
             client,
         });
@@ -249,7 +252,7 @@ impl World {
     }
 
     fn prepare_only(&mut self, group: GroupId, name: &str) {
-        let options = told::encode(&SnapshotOptions::default()).unwrap();
+        let options = told::encode(&SnapshotOptions::default(), self.keep).unwrap();
         let (name, mode) = (GroupName::try_from(name).unwrap(), GroupMode::Together);
         let switches: Vec<u8> = [0xau64, OWN].iter().flat_map(|s| s.to_le_bytes()).collect();
         self.news(GroupNews::Prepare { group, mode, name, options }, &switches);

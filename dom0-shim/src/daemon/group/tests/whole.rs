@@ -103,3 +103,24 @@ fn what_comes_while_the_former_group_is_being_given_up_waits_for_it() {
     world.store(second, &jobs);
     assert_eq!(world.whole(), ["blue!", "web!"]);
 }
+
+#[test]
+fn of_a_schedule_as_many_groups_stay_as_its_own_host_keeps() {
+    let mut world = World::new(&["web"]);
+    world.keep = Some(2);
+    // One that the operator asked for is none of them.
+    let all = [(None, 0), (Some(2), 1), (Some(2), 2), (Some(2), 3)];
+    for (keep, n) in all {
+        world.keep = keep;
+        lock(&world.fake.words).clear();
+        lock(&world.fake.heard).clear();
+        let (group, name) = (GroupId { epoch: 3 + n, ..GROUP }, format!("blue@20261122T08150{n}Z"));
+        let jobs = world.prepare(group, &name);
+        let part = world.store(group, &jobs);
+        world.commit(group, &super::crash::manifest_of(group, &name, &part));
+        assert!(world.heard(|o| *o == GroupOrder::Committed { group }));
+    }
+    let groups: Vec<String> = world.names().into_iter().filter(|name| name.starts_with("blue")).collect();
+    assert_eq!(groups, ["blue@20261122T081500Z", "blue@20261122T081502Z", "blue@20261122T081503Z"]);
+    assert_eq!(world.names().iter().filter(|name| name.starts_with("web")).count(), 3);
+}
