@@ -122,14 +122,12 @@ impl Folders {
             Ok(_) | Err(G(NotFound { .. })) => {}
             Err(e) => return Err(e.into()),
         }
-        let own = match Group::open(&self.images, &name) {
-            Ok(group) if group.own().id() == id.into() => group.own().clone(),
+        match Group::open(&self.images, &name) {
+            Ok(group) if group.own().id() == id.into() => {}
             Ok(_) | Err(G(NotFound { .. } | Undecided { .. })) => return Ok(()),
             Err(e) => return Err(e.into()),
-        };
-        group::remove(&self.images, &name)?;
-        settle(&self.images, &own);
-        Ok(())
+        }
+        remove(&self.images, name.as_str())
     }
 
     /// After a commit of a scheduled group that another host coordinates: removes here what that
@@ -222,11 +220,9 @@ impl Folders {
 
 /// Removes a group with its images and the snapshots of their disks.
 pub(in crate::daemon) fn remove(images: &Path, name: &str) -> Result<()> {
-    let name = name.parse()?;
-    let own = Group::open(images, &name).map(|group| group.own().clone());
-    group::remove(images, &name)?;
-    if let Ok(own) = own {
-        settle(images, &own);
+    let (_, disks) = disks::remove_group(images, &name.parse()?)?;
+    if let Err(e) = disks {
+        tracing::error!(group = name, error = %e.message, "snapshots of disks are left");
     }
     Ok(())
 }
