@@ -48,7 +48,8 @@ fn run(args: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
         ["export", image, file, ref rest @ ..] => {
             let image = Image::open(Path::new(image))?;
             let text = |s: Option<&&str>| s.map(|s| s.to_string());
-            let options = ExportOptions { name: text(rest.first()), uuid: text(rest.get(1)), progress: None };
+            let options =
+                ExportOptions { name: text(rest.first()), uuid: text(rest.get(1)), ..Default::default() };
             println!("{:?}", export_xl(&image, File::create(file)?, options)?);
         }
         ["diff", image, file] => {

@@ -4,9 +4,8 @@
 //! holds an exclusive lock on its directory, which the kernel drops when the process ends however
 //! it ends; so [`crate::sweep`] can tell what a killed daemon left from what is being written.
 //!
-//! An incremental image is written with its parent open. A page that is the same there is noted as
-//! such and takes no room: the same checksum, and then, as a guest may know how to make two pages of
-//! one checksum, the same octets.
+//! An incremental image is written with its parent open. A page that is the same there takes no room:
+//! the same checksum, and then, as a guest may know how to make two pages of one, the same octets.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -75,8 +74,8 @@ impl ImageWriter {
         let target = dir.join(id.as_str());
         let partial = dir.join(format!("{id}{PARTIAL}"));
         let pending = dir.join(format!("{id}{PENDING}"));
-        if let Some(path) = [&target, &pending].into_iter().find(|path| is_there(path)) {
-            return Err(Error::Exists { path: path.clone() });
+        if let Some(path) = [target.clone(), pending].into_iter().find(|path| is_there(path)) {
+            return Err(Error::Exists { path });
         }
         Self::make(id, head, meta.extents, partial, target, false)
     }
