@@ -6,6 +6,8 @@ done
 pids=$(pidof luthierd) && kill $pids && sleep 1
 pids=$(pidof luthierd) && kill -9 $pids
 pids=$(pidof tcpdump) && kill $pids
+# What scenarios of disks have made there.
+[ ! -e /dev/mapper/control ] || (. /add/scenarios/lib.sh; . /add/scenarios/disks.sh; clear_ground)
 rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key /tmp/luthierd.log
 # Without the uplink that start-luthier added.
 sed -i '/^vif = /d' /etc/luthier/stub.cfg

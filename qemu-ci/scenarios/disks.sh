@@ -1,6 +1,9 @@
 # What scenarios of disks share, beside luthier.sh: a volume group `vg` with a thin pool, and XFS on /srv.
 # Sourced by them, in Dom0.
 
+# Words of a guest that journals on its disk.
+DISK_LOAD='rate=5 journal=xvda disk_load=10 rewrite_mib=4 rewrite_rate=200'
+
 # Makes both, on files of the store's file system. Whatever an earlier scenario left goes first.
 make_ground() {
     clear_ground
@@ -62,6 +65,20 @@ snapshots() {
     return 0
 }
 snapshots_left() { equal "$(snapshots | wc -l)" "$1" "snapshots of disks ($(snapshots | tr '\n' ' '))"; }
+
+no_snapshots() { [ -z "$(snapshots)" ]; }
+
+# What the last snapshot's disks took, and of that while the guest waited for nothing else.
+disk_ms() { echo "$(figure disks_ms) ms, the guest waited $(figure disks_waited_ms) ms for them"; }
+
+# clone_of FILE: the disk that a restore made, of what it said.
+clone_of() { sed -n 's/.*"path":"\([^"]*\)".*/\1/p' "$1"; }
+drop_clone() {
+    case $1 in
+    /dev/*) run lvremove -qq -f "${1#/dev/}" ;;
+    *) rm "$1" ;;
+    esac
+}
 
 # fsck_clone FILE: a disk as it was at the cut, as after a loss of power: its ext4 must need no more
 # than its journal, and be right then.

@@ -35,7 +35,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use privcmd::xenstore;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::ImageId;
 
 use super::figures::ms;
@@ -204,13 +204,15 @@ impl Disks {
         result
     }
 
-    /// What the image says of the disks, and what they cost. Has all of it on the disk first.
+    /// What the image says of the disks, how long their snapshots took, and how long of that the guest
+    /// stood still for nothing else. Has all of it on the disk first.
     ///
     /// # Errors
     /// They were not taken, or can't be written.
-    pub(super) fn figures(&self) -> Result<Option<(Value, Value)>> {
+    pub(super) fn figures(&self) -> Result<Map<String, Value>> {
+        let mut figures = Map::new();
         if self.records.is_empty() {
-            return Ok(None);
+            return Ok(figures);
         }
         let (took, waited) = match &self.cut {
             Cut::Taken { took, waited } => (*took, *waited),
@@ -218,7 +220,10 @@ impl Disks {
             _ => return Err(Error::new("the guest's disks were not snapshotted")),
         };
         self.parts.iter().try_for_each(|part| part.make_durable())?;
-        Ok(Some((json!(self.records), json!({"ms": ms(took), "suspended_ms": ms(waited)}))))
+        figures.insert("disks".into(), json!(self.records));
+        figures.insert("disks_ms".into(), json!(ms(took)));
+        figures.insert("disks_waited_ms".into(), json!(ms(waited)));
+        Ok(figures)
     }
 
     /// The image is there, or waits for its group's decision: the snapshots stay with it.

@@ -300,10 +300,7 @@ impl Snapshot<'_> {
             figures.insert("read".into(), json!(if why.is_some() { "all" } else { "changed" }));
             figures.insert("read_why".into(), json!(why));
         }
-        if let Some((disks, cost)) = self.guest.disks().figures()? {
-            figures.insert("disks".into(), disks);
-            figures.insert("disks_cost".into(), cost);
-        }
+        figures.extend(self.guest.disks().figures()?);
         if let Some(group) = &self.group {
             figures.insert("group".into(), group.clone());
         }

@@ -204,7 +204,16 @@ pub fn remove_clone(group: &str, name: &str) -> Result<()> {
     if !find(&full)?.tags.iter().any(|tag| tag == TAG_CLONE) {
         return Err(Error::new(format!("volume {full} has not the tag `{TAG_CLONE}`")));
     }
-    run("lvremove", &["-qq", "-f", &full]).map(drop)
+    // The back end of a guest that has just gone may take a moment.
+    let mut removed = run("lvremove", &["-qq", "-f", &full]);
+    for _ in 0..10 {
+        if removed.is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        removed = run("lvremove", &["-qq", "-f", &full]);
+    }
+    removed.map(drop)
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl Notes {
             fs::rename(&new, &path)?;
             File::open(&self.dir)?.sync_all()
         };
-        write().context(format!("writing {}", path.display()))
+        // Another one's last note may just have taken the folder with it.
+        write().or_else(|_| write()).context(format!("writing {}", path.display()))
     }
 
     /// What is noted for an image; nothing when there is no note, or a torn one.
@@ -54,7 +55,11 @@ impl Notes {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(e).context(format!("removing {}", self.path(id).display()))
             }
-            _ => Ok(()),
+            _ => {
+                // The folder goes with the last one.
+                let _ = fs::remove_dir(&self.dir);
+                Ok(())
+            }
         }
     }
 

@@ -10,6 +10,9 @@ use store::Image;
 use super::{Kept, Record, lvm, of_report, reflink};
 use crate::error::{Error, Result};
 
+/// What the name of every clone begins with.
+const PREFIX: &str = "restored_";
+
 /// Longest part of a guest's name in a clone's, in octets.
 const MAX_NAME: usize = 48;
 
@@ -88,6 +91,27 @@ impl Drop for Clones {
     }
 }
 
+/// Takes back clones that were kept, of what [`Clones::json`] said: for a guest whose restore came to
+/// nothing later, and which is gone by now. All are tried.
+///
+/// # Errors
+/// The first that is still there; the message names it.
+pub fn remove(clones: &Value) -> Result<()> {
+    let paths = clones.as_array().into_iter().flatten().filter_map(|c| c.get("path")?.as_str());
+    paths.map(remove_one).fold(Ok(()), Result::and)
+}
+
+fn remove_one(path: &str) -> Result<()> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if !name.starts_with(PREFIX) {
+        return Err(Error::new(format!("{path} is no clone of Luthier's: it is left as it is")));
+    }
+    match path.strip_prefix("/dev/").and_then(|volume| volume.split_once('/')) {
+        Some((group, name)) => lvm::remove_clone(group, name),
+        None => reflink::remove(Path::new(path)),
+    }
+}
+
 /// What the operator should know of disks that the image has not: a line each.
 pub fn remarks(image: &Image) -> Vec<String> {
     let records = of_report(&image.manifest().report);
@@ -148,5 +172,5 @@ fn clone(record: &Record, target: &str, stamp: &str) -> Result<Made> {
 fn plain(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+');
     let plain: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).take(MAX_NAME).collect();
-    format!("restored_{plain}")
+    format!("{PREFIX}{plain}")
 }

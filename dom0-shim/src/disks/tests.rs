@@ -152,3 +152,15 @@ fn a_file_system_without_reflinks_is_told_and_nothing_is_left() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn only_clones_are_taken_back() {
+    let folder = Folder::new("clones");
+    let (clone, disk) = (folder.0.join("restored_web_xvda_20261122T081500Z.raw"), folder.0.join("web.raw"));
+    fs::write(&clone, "").unwrap();
+    fs::write(&disk, "").unwrap();
+    let error = restore::remove(&json!([{"vdev": "xvdb", "path": disk}, {"vdev": "xvda", "path": clone}]));
+    assert!(error.unwrap_err().message.contains("no clone"));
+    assert!(disk.exists() && !clone.exists());
+    restore::remove(&json!([])).unwrap();
+}
