@@ -99,6 +99,11 @@ impl Decided {
         self.ends = false;
     }
 
+    /// Whether somebody has still to hear of it.
+    pub(crate) fn has_to_tell(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
     pub(crate) fn has_manifest(&self) -> bool {
         matches!(self.outcome, Outcome::Committed { manifest: Some(_), .. })
     }

@@ -102,7 +102,6 @@ impl Node {
         let (group, me) = (own.group, self.io.me);
         let members: Vec<u64> = own.members().collect();
         self.pending.retain(|pending| pending.group != group);
-        self.net(group.network).all_at(&members, group.epoch);
         let outcome = Outcome::committed(manifest, false);
         let others = members.into_iter().filter(|id| *id != me);
         self.keep(Decided::to_tell(&self.io, group, outcome, others, true));

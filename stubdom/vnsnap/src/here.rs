@@ -71,8 +71,11 @@ impl Node {
             return;
         }
         let pending = Pending::new(&self.io, group, &part.members, octets, part.heard_at);
+        // All have been cut, or this one would not have been told what to expect.
+        let members = core::mem::take(&mut part.members);
         self.pending.push(pending);
         self.participant = None;
+        self.net(group.network).all_at(&members, group.epoch);
     }
 
     /// What was complete here is so no more, or is not what was committed.
@@ -85,7 +88,7 @@ impl Node {
     fn committed(&mut self, group: GroupId, manifest: &[u8]) {
         if self.is_writing(group) {
             if manifest.is_empty() {
-                self.question(group);
+                self.io.tell(Output::Question { group });
             } else {
                 self.decide(group, Some(manifest), &[]);
             }

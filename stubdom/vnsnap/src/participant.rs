@@ -124,7 +124,8 @@ impl Participant {
 
     /// A page of what to expect.
     pub(crate) fn expect(&mut self, io: &mut Io, points: &Points) -> Result<(), Dropped> {
-        if self.phase.rank() < Phase::Flipped.rank() {
+        // What has failed here stays so, whatever the coordinator, which may not know, goes on with.
+        if !matches!(self.phase, Phase::Flipped | Phase::Storing) {
             return Err(Dropped::NotItsWord);
         }
         self.heard_at = io.now;

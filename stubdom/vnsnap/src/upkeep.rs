@@ -87,7 +87,9 @@ impl Node {
     /// Keeps within bounds what is only remembered.
     fn forget(&mut self) {
         while self.decided.len() > DECIDED_MAX {
-            self.decided.pop_front();
+            // Rather one that nobody has to be told of.
+            let told = self.decided.iter().position(|decided| !decided.has_to_tell());
+            self.decided.remove(told.unwrap_or(0));
         }
         let mut kept = 0;
         for decided in self.decided.iter_mut().rev() {

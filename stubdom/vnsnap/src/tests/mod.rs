@@ -290,8 +290,9 @@ fn parts_that_are_right_become_a_manifest_in_the_order_of_the_switches() {
         bench.hear(peer, &Body::Piece { group, what: What::Part, offset: 0, octets }).unwrap();
     }
     let wanted = vec![(BOSS, b"part".to_vec()), (ME, b"mine".to_vec()), (PEER, b"part".to_vec())];
-    let manifest = bench.asked().into_iter().find(|output| matches!(output, Output::Manifest { .. }));
-    assert_eq!(manifest, Some(Output::Manifest { group, parts: wanted }));
+    let asked = bench.asked();
+    let manifest = asked.iter().find(|output| matches!(output, Output::Manifest { .. }));
+    assert_eq!(manifest, Some(&Output::Manifest { group, parts: wanted }), "{asked:?}");
 }
 
 #[test]

@@ -1,10 +1,6 @@
 //! Hosts die, come back, or are cut off, at each step: every host that is up goes on, and of the snapshot
 //! there is all or nothing.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{NET, World};
+use crate::world::{NET, World};
 use vnsnap::{Cause, GroupId, Mode};
 
 const STEPS: [&str; 6] = ["prepare", "go", "expect", "close", "manifest", "commit"];
@@ -29,8 +25,8 @@ fn outcome(world: &World, group: GroupId, context: &str) -> bool {
         let host = &world.hosts[&id];
         assert_eq!(host.node.as_ref().unwrap().running(), None, "{context}: host {id} is busy");
         match host.disk.get(&group) {
-            Some(common::Disk::Pending) => panic!("{context}: host {id} is undecided"),
-            Some(common::Disk::Committed(_)) => found.push(true),
+            Some(crate::world::Disk::Pending) => panic!("{context}: host {id} is undecided"),
+            Some(crate::world::Disk::Committed(_)) => found.push(true),
             None => found.push(false),
         }
     }

@@ -1,10 +1,6 @@
 //! One thing goes wrong: one clear error that names the member, nothing left anywhere, and the next
 //! snapshot succeeds.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{NET, World};
+use crate::world::{NET, World};
 use vnsnap::{Cause, Config, GroupId, Mode, Refusal, Why};
 
 /// Begins, runs, and returns why it was given up.

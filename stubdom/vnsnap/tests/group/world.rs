@@ -1,83 +1,82 @@
 //! Several nodes, each with a shim that does what it is asked, and a network that loses, doubles and
 //! disorders messages. Deterministic by its seed.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vnsnap::{Begin, Config, GroupId, Local, Mode, Node, Output, Refusal, SeqPoint, Why};
 
-pub const NET: u32 = 7;
+pub(crate) const NET: u32 = 7;
 
 /// What a host has of a group on its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Disk {
+pub(crate) enum Disk {
     Pending,
     Committed(Vec<u8>),
 }
 
 /// A host: node, shim, disk.
-pub struct Host {
+pub(crate) struct Host {
     /// It has guests in the network.
-    pub here: bool,
-    pub node: Option<Node>,
+    pub(crate) here: bool,
+    pub(crate) node: Option<Node>,
     life: u64,
     /// What survives everything.
-    pub disk: BTreeMap<GroupId, Disk>,
-    pub members: BTreeMap<GroupId, Vec<u64>>,
+    pub(crate) disk: BTreeMap<GroupId, Disk>,
+    pub(crate) members: BTreeMap<GroupId, Vec<u64>>,
     /// The last epoch of which its shim heard, if it keeps that.
-    pub highest: Option<u32>,
+    pub(crate) highest: Option<u32>,
     /// The epoch of its port, and epochs at which it was captured.
-    pub epoch: u32,
-    pub cuts: Vec<u32>,
-    pub ended: Vec<(GroupId, Result<Vec<u64>, Why>)>,
-    pub aborted: Vec<(GroupId, Why)>,
-    pub log: Vec<&'static str>,
+    pub(crate) epoch: u32,
+    pub(crate) cuts: Vec<u32>,
+    pub(crate) ended: Vec<(GroupId, Result<Vec<u64>, Why>)>,
+    pub(crate) aborted: Vec<(GroupId, Why)>,
+    pub(crate) log: Vec<&'static str>,
     /// What the shim leaves undone, by name of the output.
-    pub deaf: BTreeSet<&'static str>,
+    pub(crate) deaf: BTreeSet<&'static str>,
     /// What the shim answers `Prepare` with, if it refuses.
-    pub refuse: Option<&'static str>,
+    pub(crate) refuse: Option<&'static str>,
     /// Its guests are never ready.
-    pub unready: bool,
+    pub(crate) unready: bool,
     /// It answers `Close` with a failure.
-    pub no_space: bool,
-    pub manifest: Option<Vec<(u64, Vec<u8>)>>,
+    pub(crate) no_space: bool,
+    pub(crate) manifest: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 /// From, to, octets: whether to lose it.
-pub type Lose = Box<dyn FnMut(u64, u64, &[u8]) -> bool>;
+pub(crate) type Lose = Box<dyn FnMut(u64, u64, &[u8]) -> bool>;
 
 /// When, which host, in which life, about which group, what.
 type Deed = (u64, u64, u64, Option<GroupId>, Box<dyn FnOnce(&mut Host, u64)>);
 
-pub struct World {
+pub(crate) struct World {
     shims: Vec<Deed>,
     /// How long a shim takes at most.
-    pub shim_delay: u64,
-    pub now: u64,
-    pub config: Config,
-    pub hosts: BTreeMap<u64, Host>,
+    pub(crate) shim_delay: u64,
+    pub(crate) now: u64,
+    pub(crate) config: Config,
+    pub(crate) hosts: BTreeMap<u64, Host>,
     /// On their way: when, from, to, octets.
     wire: Vec<(u64, u64, u64, Vec<u8>)>,
     random: u64,
     /// In percent.
-    pub loss: u64,
-    pub doubles: u64,
-    pub delay: u64,
+    pub(crate) loss: u64,
+    pub(crate) doubles: u64,
+    pub(crate) delay: u64,
     /// Links that are cut.
-    pub cut: BTreeSet<(u64, u64)>,
-    pub messages: u64,
-    pub trace: bool,
-    pub stop_at: Option<(u64, &'static str)>,
+    pub(crate) cut: BTreeSet<(u64, u64)>,
+    pub(crate) messages: u64,
+    pub(crate) trace: bool,
+    pub(crate) stop_at: Option<(u64, &'static str)>,
     /// Called before each message is put on the wire: lose it?
-    pub lose: Option<Lose>,
+    pub(crate) lose: Option<Lose>,
 }
 
 impl World {
-    pub fn new(count: u64, seed: u64) -> Self {
+    pub(crate) fn new(count: u64, seed: u64) -> Self {
         Self::with(count, seed, Config::default())
     }
 
-    pub fn with(count: u64, seed: u64, config: Config) -> Self {
+    pub(crate) fn with(count: u64, seed: u64, config: Config) -> Self {
         let mut world = Self {
             now: 1_000_000,
             shims: Vec::new(),
@@ -103,7 +102,7 @@ impl World {
         world
     }
 
-    pub fn random(&mut self, below: u64) -> u64 {
+    pub(crate) fn random(&mut self, below: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -111,16 +110,16 @@ impl World {
         (z ^ (z >> 31)) % below.max(1)
     }
 
-    pub fn host(&mut self, id: u64) -> &mut Host {
+    pub(crate) fn host(&mut self, id: u64) -> &mut Host {
         self.hosts.get_mut(&id).unwrap()
     }
 
-    pub fn node(&mut self, id: u64) -> &mut Node {
+    pub(crate) fn node(&mut self, id: u64) -> &mut Node {
         self.host(id).node.as_mut().unwrap()
     }
 
     /// The stub starts, and its shim tells what it finds on the disk.
-    pub fn start(&mut self, id: u64) {
+    pub(crate) fn start(&mut self, id: u64) {
         let (config, now) = (self.config, self.now);
         if self.trace {
             println!("{now} host {id} starts");
@@ -148,7 +147,7 @@ impl World {
         }
     }
 
-    pub fn stop(&mut self, id: u64) {
+    pub(crate) fn stop(&mut self, id: u64) {
         if self.trace {
             println!("{} host {id} stops", self.now);
         }
@@ -156,7 +155,7 @@ impl World {
     }
 
     /// The membership is right at once, unless a test wants something else.
-    pub fn tell_peers(&mut self) {
+    pub(crate) fn tell_peers(&mut self) {
         let up: Vec<u64> = self.up();
         if self.trace {
             println!("{} up {up:?}, cut {:?}", self.now, self.cut);
@@ -177,16 +176,16 @@ impl World {
         }
     }
 
-    pub fn up(&self) -> Vec<u64> {
+    pub(crate) fn up(&self) -> Vec<u64> {
         self.hosts.iter().filter(|(_, host)| host.node.is_some()).map(|(&id, _)| id).collect()
     }
 
-    pub fn begin(&mut self, id: u64, mode: Mode) -> Result<GroupId, Refusal> {
+    pub(crate) fn begin(&mut self, id: u64, mode: Mode) -> Result<GroupId, Refusal> {
         let now = self.now;
         self.node(id).begin(now, Begin { network: NET, mode, name: "blue@now", options: b"options" })
     }
 
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end && !self.step() {
             let wire = self.wire.iter().map(|(at, ..)| *at);
@@ -198,7 +197,7 @@ impl World {
     }
 
     /// Runs until this host has been asked to do this; whether it has.
-    pub fn run_until(&mut self, id: u64, what: &'static str, ms: u64) -> bool {
+    pub(crate) fn run_until(&mut self, id: u64, what: &'static str, ms: u64) -> bool {
         self.stop_at = Some((id, what));
         let seen = |world: &Self| world.hosts[&id].log.iter().filter(|known| **known == what).count();
         let before = seen(self);
@@ -208,7 +207,7 @@ impl World {
     }
 
     /// One moment; whether `stop_at` has been done.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let now = self.now;
         let due: Vec<_> = self.wire.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, from, to, octets) in due {
@@ -368,7 +367,7 @@ impl World {
     }
 
     /// On how many hosts it is committed, and on how many it is pending.
-    pub fn on_disks(&self, group: GroupId) -> (usize, usize) {
+    pub(crate) fn on_disks(&self, group: GroupId) -> (usize, usize) {
         let of = |wanted: fn(&Disk) -> bool| {
             self.hosts.values().filter(|host| host.disk.get(&group).is_some_and(wanted)).count()
         };
@@ -376,7 +375,7 @@ impl World {
     }
 
     /// All or none, nothing undecided, and all at one epoch.
-    pub fn assert_whole(&self, group: GroupId, committed: bool) {
+    pub(crate) fn assert_whole(&self, group: GroupId, committed: bool) {
         let (done, pending) = self.on_disks(group);
         let wanted = if committed { self.hosts.len() } else { 0 };
         assert_eq!((done, pending), (wanted, 0), "hosts with {group} committed, and undecided");
@@ -387,7 +386,7 @@ impl World {
         self.hosts.values().filter(|host| host.here)
     }
 
-    pub fn assert_one_epoch(&self) {
+    pub(crate) fn assert_one_epoch(&self) {
         let epochs: BTreeSet<u32> =
             self.here().filter_map(|host| host.node.as_ref()).map(|node| node.epoch(NET)).collect();
         assert!(epochs.len() <= 1, "epochs {epochs:?}");
@@ -427,7 +426,7 @@ impl Host {
     }
 }
 
-pub fn name(output: &Output) -> &'static str {
+pub(crate) fn name(output: &Output) -> &'static str {
     match output {
         Output::Send { .. } => "send",
         Output::Prepare { .. } => "prepare",

@@ -1,12 +1,8 @@
 //! Everything at once, for many seeds: at the end, when all is healed, of each snapshot there is all or
 //! nothing, and all hosts are at one epoch, and free.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Disk, World};
+use crate::world::{Disk, World};
 use vnsnap::{GroupId, Mode};
 
 fn schedule(seed: u64) -> (World, Vec<GroupId>) {

@@ -1,9 +1,5 @@
 //! Several begin at once.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::World;
+use crate::world::World;
 use vnsnap::{Cause, Mode};
 
 #[test]
