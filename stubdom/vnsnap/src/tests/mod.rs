@@ -386,3 +386,17 @@ fn a_shim_that_was_down_when_it_was_asked_is_asked_again() {
     }
     assert!((2..10).contains(&questions), "{questions} questions");
 }
+
+#[test]
+fn what_has_failed_stays_failed_whatever_the_coordinator_says() {
+    let mut bench = Bench::new();
+    bench.flip();
+    bench.node.local(0, Local::Failed { group: GROUP, why: "g1 is gone" });
+    let points = Points { page: 0, pages: 1, points: heapless::Vec::new() };
+    bench.shrugs_off(BOSS, &Body::Expect { group: GROUP, points });
+    bench.node.local(0, Local::Drained { group: GROUP });
+    bench.node.local(0, Local::Stored { group: GROUP, part: b"part" });
+    let failed = |(_, body): &(u64, Body)| matches!(body, Body::Report { phase: Phase::Failed(_), .. });
+    bench.now = 2_000;
+    assert!(bench.said().iter().all(failed));
+}
