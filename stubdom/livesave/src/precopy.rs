@@ -209,6 +209,7 @@ impl<P: Policy> Precopy<P> {
                 _ => self.give_up(Why::Unexpected),
             }
         }
+        self.leave_if_hurried();
         while self.step == Step::Read && !self.fill_batch() {
             self.end_round();
         }

@@ -73,6 +73,11 @@ impl Meeting {
         self.gone.get() || matches!(select(self.go.wait(), sleep(REST)).await, Either::First(()))
     }
 
+    /// Whether the others are ready.
+    pub(crate) fn may_go(&self) -> bool {
+        self.gone.get()
+    }
+
     /// Lets the snapshot suspend its guest.
     pub(super) fn let_go(&self) {
         self.gone.set(true);

@@ -103,6 +103,9 @@ impl Driver<'_> {
                 self.failure = Some(Failure::Cancelled);
                 engine.on(Event::Cancelled, now().as_micros());
             }
+            if self.member.is_some_and(Meeting::may_go) {
+                engine.hurry();
+            }
             let done = match engine.next(now().as_micros()) {
                 Action::LogDirty(on) => self.verb(Verb::LogDirty(on), &[]).await.map(drop),
                 Action::Throttle(percent) => self.verb(Verb::Throttle { percent }, &[]).await.map(drop),

@@ -9,6 +9,9 @@ use crate::action::Step;
 use crate::policy::{Policy, Stop};
 use crate::report::Round;
 
+/// Pages in a batch at the barrier, at most: between two batches the snapshot can go on at once.
+const BATCH: u32 = 512;
+
 /// Where a snapshot is with regard to the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Barrier {
@@ -18,6 +21,8 @@ pub(super) enum Barrier {
     At(Stop),
     /// The same, and what the guest writes meanwhile is being copied.
     Waiting(Stop),
+    /// The same, but the others are ready now: what is not copied yet is left to the last round.
+    Hurrying(Stop),
     /// The guest may be suspended.
     Passed,
 }
@@ -33,15 +38,36 @@ impl<P: Policy> Precopy<P> {
         waits
     }
 
+    /// The others are ready: should this snapshot be copying at the barrier, it goes on as soon as the
+    /// action at hand is answered. May be told at any time, and more than once.
+    pub fn hurry(&mut self) {
+        if let Barrier::Waiting(stop) = self.barrier {
+            self.barrier = Barrier::Hurrying(stop);
+        }
+    }
+
     /// Whether copying goes on at the barrier.
     pub(super) fn copies_on(&self) -> bool {
-        matches!(self.barrier, Barrier::Waiting(_))
+        matches!(self.barrier, Barrier::Waiting(_) | Barrier::Hurrying(_))
+    }
+
+    /// Leaves the barrier in the middle of a round, if that is wanted and nothing is outstanding.
+    pub(super) fn leave_if_hurried(&mut self) {
+        let between = matches!(self.step, Step::Read | Step::Clean | Step::Barrier);
+        if between && matches!(self.barrier, Barrier::Hurrying(_)) {
+            self.pass_barrier();
+        }
+    }
+
+    /// The most pages of a batch now.
+    pub(super) fn batch_max(&self) -> u32 {
+        if self.copies_on() { self.config.batch.min(BATCH) } else { self.config.batch }
     }
 
     /// The driver: go on.
     pub(super) fn pass_barrier(&mut self) {
         match core::mem::replace(&mut self.barrier, Barrier::Passed) {
-            Barrier::At(stop) | Barrier::Waiting(stop) => self.suspend_for(stop),
+            Barrier::At(stop) | Barrier::Waiting(stop) | Barrier::Hurrying(stop) => self.suspend_for(stop),
             // Of a policy that does not copy live.
             Barrier::Ahead | Barrier::Passed => self.step = Step::Suspend,
         }
@@ -55,7 +81,7 @@ impl<P: Policy> Precopy<P> {
                 self.round_us = self.seen_us;
                 self.rounds.push(Round { number: self.rounds.len() as u32 + 1, ..Round::default() });
             }
-            Barrier::Waiting(_) => {}
+            Barrier::Waiting(_) | Barrier::Hurrying(_) => {}
             // A policy that does not copy live has nothing to do meanwhile.
             Barrier::Ahead | Barrier::Passed => return,
         }

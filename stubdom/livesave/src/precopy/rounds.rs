@@ -36,7 +36,7 @@ impl<P: Policy> Precopy<P> {
     /// Takes the next batch out of `to_send`; false if there is nothing left to read.
     pub(super) fn fill_batch(&mut self) -> bool {
         let number = self.rounds.len() as u32;
-        let mut max = self.config.batch;
+        let mut max = self.batch_max();
         self.how = if !self.is_last() {
             let skip = match self.config.skip {
                 Skip::Policy => self.policy.skip(number),

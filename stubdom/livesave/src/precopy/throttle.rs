@@ -41,6 +41,9 @@ impl<P: Policy> Precopy<P> {
     pub(super) fn slowed_down(&mut self) {
         self.throttle.steps += 1;
         self.begin_round();
+        // What was written while that took is in the log, so it counts for the round's time, too:
+        // else the guest would seem to write faster than it does.
+        self.round_us = self.asked_us;
     }
 
     /// Go on without. If it is certain that the guest was never slowed down, there is nothing

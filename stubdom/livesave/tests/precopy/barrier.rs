@@ -72,3 +72,29 @@ fn a_last_fetch_that_comes_too_early_is_caught_here_too() {
     });
     assert!(caught.count() > 50);
 }
+
+#[test]
+fn the_others_can_be_ready_in_the_middle_of_a_round_and_nothing_is_lost() {
+    let mut early = 0;
+    for seed in 0..300 {
+        for policy in [live_save(), downtime(300), xen_save()] {
+            let scenario = waiting(seed, policy, 1000.0);
+            let ready = Scenario { others_take: 0.0, ..scenario.clone() }.run();
+            let arrived = ready.report().total_us as f64 / 1e6;
+            let mut driver = scenario.driver();
+            // The model's others never get ready by themselves: it is the hurry that ends the wait.
+            let at = arrived + 0.1 + (seed % 7) as f64 / 13.0;
+            driver.hurried_at = Some(at);
+            if policy == xen_save() {
+                driver.others_take = 0.5;
+            }
+            let run = driver.run();
+            assert_eq!((run.outcome, run.difference()), (Outcome::Commit, None), "{scenario:?}");
+            let reads_left = run.trace.iter().rposition(|&asked| asked == Asked::Barrier);
+            early += u32::from(
+                reads_left.is_some_and(|at| matches!(run.trace.get(at + 2), Some(Asked::Read { .. }))),
+            );
+        }
+    }
+    assert!(early > 100, "{early}");
+}

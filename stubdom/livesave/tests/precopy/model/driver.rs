@@ -52,6 +52,8 @@ pub struct Driver<P = AnyPolicy> {
     pub watch: Box<Watch<P>>,
     /// Seconds that others take to get ready after this one is, as far as they are not over.
     pub others_take: f64,
+    /// When the engine is told that they are ready, if it is.
+    pub hurried_at: Option<f64>,
     pub(super) now: f64,
     pub(super) image: Vec<Option<u64>>,
     pub(super) pool: Vec<(u32, u64)>,
@@ -89,6 +91,7 @@ impl<P: Policy> Driver<P> {
             log_dirty_taken: false,
             watch: Box::new(|_| ()),
             others_take: scenario.others_take,
+            hurried_at: None,
             now: 0.0,
             image: vec![None; scenario.config.pages as usize],
             pool: Vec::new(),
@@ -117,6 +120,9 @@ impl<P: Policy> Driver<P> {
     pub fn run(mut self) -> Run<P> {
         loop {
             let now = self.us();
+            if self.hurried_at.is_some_and(|at| self.now >= at) {
+                self.engine.hurry();
+            }
             let asked = match ask(&mut self.engine, now) {
                 Ok(asked) => asked,
                 Err(outcome) => return self.end(outcome),
