@@ -93,7 +93,7 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
             let stats = net(NetRequest::Stats { name: Some(name.clone()) })?;
             json!({"missing": missing(&stats, macs)})
         }
-        MemberArgs::Destroy { name, domid } => destroy(name, *domid)?,
+        MemberArgs::Destroy { name, domid } => destroy(name, *domid, &input()?)?,
     };
     print::json_line(&answer);
     Ok(())
@@ -198,10 +198,14 @@ fn missing<'a>(stats: &Value, macs: &'a [String]) -> Vec<&'a String> {
     macs.iter().filter(|mac| !is_up(mac)).collect()
 }
 
-fn destroy(name: &str, domid: u16) -> Result<Value> {
+fn destroy(name: &str, domid: u16, disks: &[u8]) -> Result<Value> {
     // Only the one that was restored: its number may be another's by now.
     if xl::find(&domid.to_string()).is_ok_and(|found| found.name() == name) {
         xl::destroy(domid)?;
+    }
+    let clones: Value = serde_json::from_slice(disks).context("what was made of its disks")?;
+    if !clones.is_null() {
+        crate::disks::restore::remove(&clones)?;
     }
     Ok(json!({"destroyed": domid}))
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use handoff::{GroupId, GroupOrder};
 
-use super::folders::Left;
+use super::folders::{Left, is_other};
 use super::participant::{Participant, State};
 use super::pieces::{parts, split};
 use super::summary::summary;
@@ -32,7 +32,7 @@ impl Participant {
         fault::at("group-manifest");
         let committed = parts(&whole).and_then(|parts| {
             let manifest = self.folders.manifest(&about, &parts)?;
-            self.folders.commit(&about.name, &manifest)
+            Ok(self.folders.commit(&about.name, &manifest)?)
         });
         match committed {
             Ok(manifest) => {
@@ -88,10 +88,15 @@ impl Participant {
                 self.active.take_if(|a| a.about.group == group);
             }
             Err(why) => {
-                // It is decided; it is only not done yet.
-                tracing::error!(error = %why.message, hint = ?why.hint, "a group is committed, but not here yet");
                 if let Some(active) = self.active.take_if(|a| a.about.group == group) {
                     self.left.push(Left::new(group, &name, &active.about.switches, false));
+                }
+                let other = is_other(&why);
+                let why = Error::from(why);
+                tracing::error!(group = name, error = %why.message, "a group is committed, but not here");
+                // Else it is only not done yet, and asked about again.
+                if other {
+                    self.send(GroupOrder::Failed { group, why: self.detail(&why) }, &[]);
                 }
             }
         }

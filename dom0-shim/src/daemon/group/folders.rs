@@ -94,7 +94,10 @@ impl Folders {
     }
 
     /// Commits what is sealed. When this returns, the group is one, whatever comes.
-    pub(super) fn commit(&self, name: &str, manifest: &[u8]) -> Result<Manifest> {
+    ///
+    /// # Errors
+    /// Those of the store: [`is_other`] tells whether the manifest is not this host's.
+    pub(super) fn commit(&self, name: &str, manifest: &[u8]) -> store::Result<Manifest> {
         let group = PendingGroup::open(&self.images, &name.parse()?)?.commit(manifest)?;
         super::super::fault::at("group-renamed");
         if let Err(e) = group.publish() {
@@ -216,6 +219,13 @@ impl Folders {
         disks::settle_all(&self.images);
         Ok(left)
     }
+}
+
+/// Whether a commit failed because the manifest says something else of this host than it knows itself:
+/// then it is of another group, say of one before all hosts forgot what numbers were in use.
+pub(super) fn is_other(why: &store::Error) -> bool {
+    use store::group::GroupError::{BadPart, Malformed, OtherManifest};
+    matches!(why, store::Error::Group(OtherManifest { .. } | Malformed { .. } | BadPart { .. }))
 }
 
 /// Removes a group with its images and the snapshots of their disks.

@@ -417,7 +417,7 @@ impl Participant {
     }
 
     /// An error as the other hosts hear of it.
-    fn detail(&self, why: &Error) -> Detail {
+    pub(super) fn detail(&self, why: &Error) -> Detail {
         let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         let mut detail = Detail::new();
         for c in format!("{}: {}{hint}", self.host.host(), why.message).chars() {

@@ -150,3 +150,18 @@ fn a_stub_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(world.desk.active.is_none());
     assert!(world.names().is_empty());
 }
+
+#[test]
+fn a_manifest_that_says_something_else_of_this_host_is_refused_and_told_of() {
+    let mut world = World::new(&["web"]);
+    let jobs = world.prepare(GROUP, NAME);
+    world.store(GROUP, &jobs);
+    let elsewhere = other(OWN, "left");
+    world.commit(GROUP, &super::crash::manifest_of(GROUP, NAME, &elsewhere));
+    assert!(!world.heard(|o| matches!(o, GroupOrder::Committed { .. })));
+    let why = failed(&mut world);
+    assert!(why.contains("another part of this host"), "{why}");
+    assert_eq!(world.whole(), ["blue!", "web!"]);
+    abort(&mut world, &why);
+    assert!(world.names().is_empty());
+}
