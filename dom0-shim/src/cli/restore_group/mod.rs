@@ -45,7 +45,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "HOST=ADDRESS", value_parser = pair, help_heading = GROUPS)]
     pub address: Vec<(String, String)>,
     /// Of a group: restore copies, named so after their originals, with uuids of their own
-    #[arg(long, value_name = "SUFFIX", value_parser = suffix, help_heading = GROUPS)]
+    #[arg(long, value_name = "SUFFIX", allow_hyphen_values = true, value_parser = suffix, help_heading = GROUPS)]
     pub name_suffix: Option<String>,
 }
 
