@@ -33,6 +33,19 @@ wait $SNAPSHOT || fail "a throttled snapshot: $(cat snapshot.err)"
 cap_is g1 0 || fail "the cap is $(cap g1) after the snapshot"
 drop_images
 
+# A target that suspending alone exceeds: missed, but by less if the guest may be slowed down.
+taken g1 --downtime 1ms --copy-batch 1 --prepare 0
+without=$(figure suspended_ms)
+drop_images
+taken g1 --throttle --downtime 1ms --copy-batch 1 --prepare 0
+step "a target out of reach: suspended $without ms; with the guest at $(figure throttle) %, $(figure suspended_ms) ms"
+[ "$(figure stop)" = target-missed ] || fail "a target of 1 ms: $(figure stop)"
+[ "$(figure throttle)" -lt 100 ] || fail "g1 was not slowed down"
+awk -v with="$(figure suspended_ms)" -v without="$without" 'BEGIN { exit !(with * 2 < without) }' ||
+    fail "slowed down, it was suspended for $(figure suspended_ms) ms, and for $without ms else"
+cap_is g1 0 || fail "the cap is $(cap g1) after the snapshot"
+drop_images
+
 xl sched-credit2 -d g1 -c 80
 throttled
 [ "$LOW" -lt 80 ] || fail "the cap should be below 80, and is $LOW"

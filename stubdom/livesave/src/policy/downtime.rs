@@ -58,6 +58,9 @@ const MAX_LIVE_ROUNDS: u32 = 29;
 /// Live rounds at most, however often the guest was slowed down. Fewer than the engine allows.
 const MAX_LIVE_ROUNDS_IN_ALL: u32 = 60;
 
+/// Where suspending alone exceeds the target, copying is to take a so-manieth part of it.
+const OUT_OF_REACH: u64 = 4;
+
 /// Suspend when the suspended time will be within the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Downtime {
@@ -96,6 +99,14 @@ impl Downtime {
         }
     }
 
+    /// How long copying may take: what the target leaves for it, or a share of all else.
+    fn allowed_us(&self, view: &View<'_>) -> u64 {
+        match copying(view, self.target_us.into()) {
+            0 => view.cost.suspended_us(0) / OUT_OF_REACH,
+            left => left,
+        }
+    }
+
     /// Whether rounds can't help, going by a sample.
     fn is_in_vain(&self, view: &View<'_>, copying_us: u64, allowed_us: u64) -> bool {
         let floor_us = copying(view, view.cost.suspended_us(self.floor(view)));
@@ -124,20 +135,18 @@ impl Downtime {
             self.in_vain += 1;
             self.spent = self.spent.saturating_add(view.round().copied());
         }
-        let nothing_to_gain = allowed_us == 0 && copying_us < view.cost.suspended_us(0) / 4;
         let most = if view.throttle { 3 } else { MAX_LIVE_ROUNDS };
-        self.in_vain >= most || self.spent > view.pages / 16 || nothing_to_gain
+        self.in_vain >= most || self.spent > view.pages / 16
     }
 
-    /// Whether the target is met in 8 more rounds, if each takes away as large a part as the
-    /// last one did.
+    /// Whether copying takes no longer than allowed in 8 more rounds, if each takes away as large a
+    /// part as the last one did.
     fn is_on_the_way(&self, copying_us: u64, allowed_us: u64) -> bool {
         let mut us = u128::from(copying_us);
-        allowed_us > 0
-            && (0..8).any(|_| {
-                us = us.saturating_mul(copying_us.into()) / u128::from(self.before_us.max(1));
-                us <= allowed_us.into()
-            })
+        (0..8).any(|_| {
+            us = us.saturating_mul(copying_us.into()) / u128::from(self.before_us.max(1));
+            us <= allowed_us.into()
+        })
     }
 }
 
@@ -186,9 +195,10 @@ impl Policy for Downtime {
             || number >= MAX_LIVE_ROUNDS_IN_ALL
             || view.copied > 3 * u64::from(view.pages);
         let copying_us = copying(view, estimate_us);
-        let allowed_us = copying(view, self.target_us.into());
-        // Without a single page it would still be beyond the target: a slower guest is no help.
-        let view = &View { throttle: view.throttle && allowed_us > 0, ..*view };
+        let allowed_us = self.allowed_us(view);
+        if copying_us <= allowed_us {
+            return Verdict::Stop(Stop::TargetMissed);
+        }
         let stalled = if core::mem::take(&mut self.sample) {
             self.is_in_vain(view, copying_us, allowed_us)
         } else {

@@ -5,6 +5,11 @@ use livesave::{Cost, Downtime, Pace, Policy, Round, Stop, Verdict, View};
 /// A guest of 64,000 pages, a microsecond to copy each; the target is 850 microseconds. Says
 /// what is decided after the last of these rounds, each of which sent so many pages.
 fn after(left: &[u32], sent: u32) -> Verdict {
+    after_besides(0, left, sent)
+}
+
+/// The same if suspending takes so many microseconds besides.
+fn after_besides(fixed_us: u64, left: &[u32], sent: u32) -> Verdict {
     let mut policy = Downtime::new(850, false);
     let mut copy = Pace::default();
     copy.add(1000, 1000);
@@ -18,7 +23,7 @@ fn after(left: &[u32], sent: u32) -> Verdict {
             rounds: &rounds,
             copied: 0,
             left,
-            cost: Cost { pool_pages: 64_000, copy, ..Cost::default() },
+            cost: Cost { fixed_us, pool_pages: 64_000, copy, ..Cost::default() },
             throttle: false,
         });
     }
@@ -53,4 +58,17 @@ fn it_ends_after_29_rounds_whatever_they_promise() {
     let to_and_fro: Vec<u32> = (0..29).map(|i| [1000, 900][i % 2]).collect();
     assert_eq!(after(&to_and_fro[..28], 1), Verdict::Continue);
     assert_eq!(after(&to_and_fro, 1), MISSED);
+}
+
+#[test]
+fn out_of_reach_it_goes_on_until_copying_takes_a_quarter_of_what_can_not_be_avoided() {
+    assert_eq!(after_besides(1000, &[251], 8000), Verdict::Continue);
+    assert_eq!(after_besides(1000, &[250], 8000), MISSED);
+    // Each round takes away a fifth: it is there in 8 of them.
+    assert_eq!(after_besides(1000, &[800, 640, 512, 410, 328, 263], 8000), Verdict::Continue);
+    assert_eq!(after_besides(1000, &[800, 640, 512, 410, 328, 263, 211], 8000), MISSED);
+    assert_eq!(after_besides(1000, &[2000, 1920], 8000), MISSED);
+    // In reach, and if only just, the target is what counts.
+    assert_eq!(after_besides(849, &[200], 8000), Verdict::Continue);
+    assert_eq!(after_besides(849, &[1], 8000), Verdict::Stop(Stop::TargetMet));
 }
