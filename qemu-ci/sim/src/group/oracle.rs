@@ -172,6 +172,11 @@ impl Oracle {
         self.frames[frame as usize].vanished.push((vif, tick));
     }
 
+    /// A frame did not leave its host for a vif: no peer was known there. No number tells of it.
+    pub fn unsent(&mut self, frame: FrameNo, vif: Vif) {
+        self.frames[frame as usize].vanished.push((Some(vif), 0));
+    }
+
     /// A vif has this epoch now.
     pub fn epoch(&mut self, vif: Vif, epoch: u32) {
         let log = &mut self.vifs[vif as usize];
@@ -226,6 +231,9 @@ impl Oracle {
             let cut = *log.cuts.get(&vif).ok_or(format!("vif {vif} is a member and was never cut"))?;
             cuts.insert(vif, cut);
         }
+        if let Some((vif, _)) = log.cuts.iter().find(|(vif, _)| !cuts.contains_key(vif)) {
+            return Err(format!("vif {vif} was cut, and is not in it"));
+        }
         let mut recorded = BTreeSet::new();
         for &(vif, frame) in &held.recorded {
             if !recorded.insert((frame, vif)) {
@@ -266,8 +274,10 @@ impl Oracle {
                         Some(Excuse::Earlier) => sum.earlier += 1,
                         None => {
                             return Err(format!(
-                                "frame {number} from vif {} to vif {vif} was in transit, and is neither recorded nor counted as lost",
-                                frame.from
+                                "frame {number} from vif {} to vif {vif} was in transit, and is neither recorded nor counted as lost: {frame:?} cut {sent_cut} and {cut}, prepared {:?}, closed {:?}",
+                                frame.from,
+                                log.prepared,
+                                log.closed.get(&self.vifs[vif as usize].host),
                             ));
                         }
                     }

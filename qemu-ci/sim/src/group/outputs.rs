@@ -83,6 +83,11 @@ impl GroupHost {
             Output::Ended { group, result } => {
                 self.shared.borrow().say(now_ms, self.at, || format!("ended {group}: {result:?}"));
                 self.end(group);
+                {
+                    let mut shared = self.shared.borrow_mut();
+                    let messages = shared.messages;
+                    shared.ended.insert(group, (now_ms, messages));
+                }
                 match result {
                     Ok(unreached) => {
                         if unreached.is_empty()

@@ -31,7 +31,7 @@ impl GroupHost {
         let port = &mut guest.ports[port];
         let shared = &mut *self.shared.borrow_mut();
         let mates = shared.mates(port.network);
-        let to = if self.rng.chance(100_000) {
+        let to = if self.rng.chance(shared.broadcast) {
             None
         } else {
             let to = mates[self.rng.index(mates.len())];
@@ -115,7 +115,7 @@ impl GroupHost {
                 .filter(|vif| to.is_none_or(|to| to == *vif))
                 .filter(on_host)
                 .collect();
-            lost.into_iter().for_each(|vif| oracle.vanished(frame, Some(vif)));
+            lost.into_iter().for_each(|vif| oracle.unsent(frame, vif));
             return;
         };
         let epoch = if self.mutant == Mutant::OneBitEpoch { epoch & 1 } else { epoch };
@@ -179,7 +179,13 @@ impl GroupHost {
         let guest = &mut self.guests[guest];
         let port = &mut guest.ports[port];
         match verdict {
-            Verdict::Drop(_) => self.shared.borrow_mut().oracle.vanished(queued.frame, Some(port.vif)),
+            Verdict::Drop(why) => {
+                let frame = queued.frame;
+                self.shared
+                    .borrow()
+                    .say(now_ms, self.at, || format!("drops frame {frame} for vif {}: {why:?}", port.vif));
+                self.shared.borrow_mut().oracle.vanished(frame, Some(port.vif));
+            }
             Verdict::Hold => port.held.push_back(queued),
             Verdict::Deliver | Verdict::Record => {
                 let vif = port.vif;

@@ -60,6 +60,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What the first snapshot of a schedule cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Messages of the protocol, from all hosts.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// From the request to the commit, in milliseconds.
+    pub commit_ms: u64,
+    /// From the request until all hosts knew, in milliseconds.
+    pub end_ms: u64,
+}
+
 /// What became of a schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -79,6 +92,8 @@ pub struct Outcome {
     pub stood_ms: u64,
     /// Messages of the protocol.
     pub messages: u64,
+    /// What its first snapshot cost.
+    pub cost: Cost,
     /// Time from the end of trouble until all was well.
     pub settled_ms: u64,
     /// Events simulated.
@@ -126,6 +141,10 @@ pub struct Plan {
     pub requests: Vec<(u64, Host, u32, Mode)>,
     /// What goes wrong at steps.
     pub faults: Vec<Fault>,
+    /// The mean time between two frames of a guest, in milliseconds.
+    pub every_ms: u64,
+    /// How many of a million frames are for all guests.
+    pub broadcast: u32,
     /// How often something random goes wrong: once in so many heartbeats; 0 for never.
     pub trouble: u64,
     /// How long there is trouble, in milliseconds.
@@ -149,6 +168,8 @@ impl Plan {
             pace: Pace::default(),
             requests: vec![(700, 0, 1, Mode::Together)],
             faults: Vec::new(),
+            every_ms: 12,
+            broadcast: 100_000,
             trouble: 0,
             trouble_ms: 1_500,
             refuse: 0,
@@ -187,7 +208,8 @@ impl<'a> Schedule<'a> {
             pace: plan.pace,
             busy_until_ms: last + 450,
             send_until_ms: plan.trouble_ms + 1_500,
-            every_ms: 12,
+            every_ms: plan.every_ms,
+            broadcast: plan.broadcast,
             refuse: plan.refuse,
             tell: plan.tell,
             ..Shared::default()
@@ -235,8 +257,6 @@ impl<'a> Schedule<'a> {
         while self.world.now_ms() < self.plan.trouble_ms {
             let next = (self.world.now_ms() / HEARTBEAT_MS + 1) * HEARTBEAT_MS;
             while let Some((_, host, network, mode)) = requests.next_if(|request| request.0 <= next) {
-                let at_ms = requests.peek().map_or(0, |_| 0);
-                let _ = at_ms;
                 self.ask(host, network, mode);
             }
             self.world.run(next - self.world.now_ms());
@@ -252,7 +272,8 @@ impl<'a> Schedule<'a> {
         let at_ms = self.world.now_ms();
         let shared = self.shared.clone();
         self.world.with(host, |node, now_ms| {
-            let mut request = Request { host, at_ms, group: None, answer: None };
+            let mut request =
+                Request { host, at_ms, messages: shared.borrow().messages, group: None, answer: None };
             let begin = Begin { network, mode, name: "blue@20261122T081500Z", options: b"{}" };
             match (&node.shim, &mut node.stub) {
                 (Some(_), Some(stub)) => match stub.node.begin(now_ms, begin) {
@@ -392,6 +413,18 @@ impl<'a> Schedule<'a> {
             trace: self.world.trace(),
             ..Outcome::default()
         };
+        if let Some(first) = shared.requests.first()
+            && let Some(group) = first.group
+            && let Some(&commit_ms) = shared.committed.get(&group)
+            && let Some(&(end_ms, (messages, octets))) = shared.ended.get(&group)
+        {
+            outcome.cost = Cost {
+                messages: messages - first.messages.0,
+                octets: octets - first.messages.1,
+                commit_ms: commit_ms - first.at_ms,
+                end_ms: end_ms - first.at_ms,
+            };
+        }
         let mut epochs: BTreeMap<(Vif, u32), GroupId> = BTreeMap::new();
         let mut groups: Vec<GroupId> =
             self.world.nodes().flat_map(|(_, node)| node.disk.folders.keys().copied()).collect();
@@ -421,14 +454,15 @@ impl<'a> Schedule<'a> {
             }
         }
         for request in &shared.requests {
-            let Some((_, answer)) = &request.answer else {
+            let Some((answered_ms, answer)) = &request.answer else {
                 return Err(format!("{request:?} was never answered"));
             };
-            let committed = request.group.is_some_and(|group| shared.committed.contains_key(&group));
-            if *answer == Answer::Committed && !committed {
+            let committed = request.group.and_then(|group| shared.committed.get(&group));
+            if *answer == Answer::Committed && committed.is_none() {
                 return Err(format!("{request:?} was told of a commit that was none"));
             }
-            if matches!(answer, Answer::Refused(_)) && committed {
+            // A stub that forgot everything may use a name again that was given up.
+            if matches!(answer, Answer::Refused(_)) && committed.is_some_and(|at_ms| at_ms <= answered_ms) {
                 return Err(format!("{request:?} was refused, and is committed"));
             }
         }

@@ -26,6 +26,8 @@ pub struct Request {
     pub host: Host,
     /// When.
     pub at_ms: u64,
+    /// Messages of the protocol that all hosts had sent until then, and their octets.
+    pub messages: (u64, u64),
     /// What it became.
     pub group: Option<GroupId>,
     /// The answer, and when.
@@ -68,6 +70,8 @@ pub struct Shared {
     pub requests: Vec<Request>,
     /// Snapshots whose manifest was renamed at their coordinator: when.
     pub committed: BTreeMap<GroupId, u64>,
+    /// When all hosts knew of the end of a snapshot, and the messages sent until then.
+    pub ended: BTreeMap<GroupId, (u64, (u64, u64))>,
     /// Snapshots whose commit was taken back, by the coordinator that found itself alone with it.
     pub revoked: BTreeMap<GroupId, u64>,
     /// Who gave up what it had complete, after its promise: when.
@@ -84,6 +88,8 @@ pub struct Shared {
     pub send_until_ms: u64,
     /// The mean time between two frames of a busy guest.
     pub every_ms: u64,
+    /// How many of a million frames are for all.
+    pub broadcast: u32,
     /// One of a million checks of a shim refuses.
     pub refuse: u32,
     /// The longest time that a guest stood still, in milliseconds, but for crashes.

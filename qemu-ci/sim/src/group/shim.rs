@@ -196,10 +196,9 @@ impl GroupHost {
         match self.disk.folders.get_mut(&group) {
             Some(folder) if folder.part.is_some() => {
                 if own.map(|part| part.emit()) != folder.part {
-                    self.shared
-                        .borrow_mut()
-                        .oracle
-                        .complain(|| format!("{group} has another part than was stored"));
+                    // Another group of this name, of a life that nobody remembers.
+                    self.fail(now_ms, group, "what is stored is not what the manifest says");
+                    return None;
                 }
                 folder.manifest = Some(manifest.clone());
                 folder.committed = true;
