@@ -98,8 +98,7 @@ impl Hosts for Fake {
                 json!({"domid": 7, "disks": []})
             }
             ["restore-member", "destroy", name, "7"] => {
-                let found =
-                    |domain: &String| domain.starts_with(&format!("{}", name.trim_end_matches("-copy")));
+                let found = |domain: &String| domain.starts_with(name.trim_end_matches("-copy"));
                 self.domains.borrow_mut().retain(|domain| !found(domain));
                 Value::Null
             }

@@ -5,8 +5,9 @@ use std::time::Instant;
 use handoff::{GroupId, GroupOrder};
 
 use super::folders::{Left, is_other};
-use super::participant::{Participant, State};
+use super::participant::Participant;
 use super::pieces::{parts, split};
+use super::running::{Active, State};
 use super::summary::summary;
 use crate::api::Event;
 use crate::daemon::fault;
@@ -127,9 +128,7 @@ impl Participant {
 
     /// When the last member of a group that was given up has ended: removes what was stored.
     pub(super) fn clear_if_given_up(&mut self) {
-        let ended = |a: &mut super::participant::Active| {
-            matches!(a.state, State::GivenUp(_)) && a.seats.iter().all(|s| !s.busy)
-        };
+        let ended = |a: &mut Active| matches!(a.state, State::GivenUp(_)) && a.seats.iter().all(|s| !s.busy);
         let Some(active) = self.active.take_if(ended) else { return };
         let State::GivenUp(why) = active.state else { return };
         tracing::warn!(group = active.about.name, why = %why.message, "group snapshot given up");

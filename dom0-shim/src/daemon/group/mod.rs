@@ -25,6 +25,7 @@ mod inbox;
 mod member;
 mod participant;
 mod pieces;
+mod running;
 mod summary;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,17 @@
-//! One host's part in group snapshots: from `Prepare` to what is sealed and told.
+//! One host's part in group snapshots: who asked, what the stub says, and which group runs.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use handoff::{ChannelTally, CutTimes, Detail, GroupId, GroupMode, GroupName, GroupNews, GroupOrder, Job};
-use heapless::Vec as ShortVec;
-use serde_json::json;
+use handoff::{GroupId, GroupMode, GroupName, GroupNews, GroupOrder};
 
 use super::folders::{Folders, Left};
-use super::inbox::{Inbox, Letter, Said, Wish};
-use super::member::{Member, Seat, part};
-use super::pieces::Pieces;
+use super::inbox::{Inbox, Letter, Wish};
+use super::member::Seat;
+use super::running::{Active, State};
 use super::{About, BUSY, Host, told};
-use crate::api::{Event, SnapshotOptions};
+use crate::api::Event;
 use crate::daemon::fault;
 use crate::error::Error;
 
@@ -36,34 +34,6 @@ pub(super) struct Asker {
     asked: Instant,
 }
 
-/// How far the group is here.
-#[derive(Debug)]
-pub(super) enum State {
-    /// Members run, or wait for the others.
-    Running,
-    /// All is sealed, and the stub was told.
-    Sealed,
-    /// It failed here; the stub is to give it up.
-    Failed(Instant),
-    /// It was given up; members may still be ending.
-    GivenUp(Error),
-}
-
-/// The group snapshot that runs.
-pub(super) struct Active {
-    pub(super) about: About,
-    /// Whether it was asked for here.
-    pub(super) coordinator: bool,
-    pub(super) seats: Vec<Seat>,
-    pub(super) state: State,
-    pub(super) pieces: Pieces,
-    switch: u64,
-    tally: Option<ChannelTally>,
-    prepared: bool,
-    /// Why it failed, in more words than the stub's.
-    pub(super) why: Option<Error>,
-}
-
 /// A `Prepare` that came while the former group was still ending.
 struct Waiting {
     group: GroupId,
@@ -78,7 +48,7 @@ struct Waiting {
 pub(super) struct Participant {
     pub(super) host: Arc<dyn Host>,
     pub(super) folders: Folders,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     pub(super) asker: Option<Asker>,
     pub(super) active: Option<Active>,
     waiting: Option<Waiting>,
@@ -213,20 +183,6 @@ impl Participant {
         }
     }
 
-    fn cut(&mut self, group: GroupId, job: Job, times: CutTimes) {
-        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
-        let Some(seat) = active.seats.iter_mut().find(|s| s.job == Some(job)) else { return };
-        seat.cut = Some(times);
-        let ms = |us: u64| us as f64 / 1e3;
-        let times = json!({
-            "ready_ms": ms(times.ready_us), "suspend_ms": ms(times.asked_us),
-            "cut_ms": ms(times.cut_us), "resume_ms": ms(times.resumed_us),
-        });
-        if let Some(asker) = self.asker.as_ref().filter(|a| a.group == Some(group)) {
-            let _ = asker.client.send(Event::Cut { guest: seat.member.guest.clone(), times });
-        }
-    }
-
     fn begun(&mut self, group: GroupId) {
         match self.asker.as_mut().filter(|a| a.group.is_none()) {
             Some(asker) if !asker.cancelled => {
@@ -299,135 +255,6 @@ impl Participant {
         self.prepared();
     }
 
-    /// Takes a member's snapshot in a thread of its own.
-    fn start(&self, seat: usize, member: Member, about: About, options: SnapshotOptions) {
-        let (host, inbox) = (Arc::clone(&self.host), self.inbox.clone());
-        std::thread::spawn(move || {
-            let group = about.group;
-            let taken = host
-                .take(&member, &about, &options, &mut |said| inbox.member(group, seat, said))
-                .map_err(|e| {
-                    // Most say which guest it was.
-                    if e.message.contains(&member.guest) {
-                        return e;
-                    }
-                    Error { message: format!("`{}`: {}", member.guest, e.message), hint: e.hint }
-                });
-            fault::at("group-pending");
-            inbox.member(group, seat, Said::Ended(taken));
-        });
-    }
-
-    fn member(&mut self, group: GroupId, seat: usize, said: Said, now: Instant) {
-        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
-        let running = matches!(active.state, State::Running);
-        let Some(seat) = active.seats.get_mut(seat) else { return };
-        match said {
-            Said::Begun(cancel) => {
-                if !running {
-                    cancel();
-                }
-                seat.cancel = Some(cancel);
-            }
-            Said::Enlisted(job) => {
-                seat.job = Some(job);
-                self.prepared();
-            }
-            Said::Tell(event) => {
-                let guest = seat.member.guest.clone();
-                if let Some(asker) = self.asker.as_ref().filter(|a| a.group == Some(group)) {
-                    let _ = asker.client.send(Event::Member { guest, told: Box::new(event) });
-                }
-            }
-            Said::Ended(ended) => {
-                seat.busy = false;
-                match ended {
-                    Ok(taken) => seat.taken = Some(taken),
-                    Err(why) => self.fail(why, now),
-                }
-                self.seal_if_whole(now);
-                self.clear_if_given_up();
-            }
-        }
-    }
-
-    /// Tells the stub of the members' jobs when all have one.
-    fn prepared(&mut self) {
-        let Some(active) = self.active.as_mut() else { return };
-        let jobs: Option<ShortVec<Job, { handoff::MAX_GROUP_JOBS }>> =
-            active.seats.iter().map(|s| s.job).collect();
-        if let Some(jobs) = jobs.filter(|_| !active.prepared && matches!(active.state, State::Running)) {
-            active.prepared = true;
-            let group = active.about.group;
-            fault::at("group-prepared");
-            self.send(GroupOrder::Prepared { group, jobs }, &[]);
-            self.phase(group, "prepared");
-        }
-    }
-
-    /// Stores frames of the channel state.
-    fn channel(&mut self, group: GroupId, count: u16, bulk: &[u8], now: Instant) {
-        let Some(active) = self.active.as_mut().filter(|a| a.about.group == group) else { return };
-        if !matches!(active.state, State::Running) {
-            return;
-        }
-        if let Err(why) = self.folders.record(count, bulk) {
-            self.fail(why, now);
-        }
-    }
-
-    /// When all images are pending and the channels are closed: seals everything, and tells the stub.
-    fn seal_if_whole(&mut self, now: Instant) {
-        let Some(active) = &mut self.active else { return };
-        let (State::Running, Some(tally)) = (&active.state, active.tally) else { return };
-        if active.seats.iter().any(|s| s.busy || s.taken.is_none()) {
-            return;
-        }
-        let group = active.about.group;
-        let keep = active.about.keep;
-        let part = part(self.host.host(), active.switch, &active.seats, &tally, keep);
-        match part.and_then(|part| self.folders.seal(part)) {
-            Ok(part) => {
-                active.state = State::Sealed;
-                fault::at("group-sealed");
-                self.send(GroupOrder::Stored { group }, &part);
-                self.phase(group, "stored");
-            }
-            Err(why) => self.fail(why, now),
-        }
-    }
-
-    /// It can't go on here.
-    pub(super) fn fail(&mut self, why: Error, now: Instant) {
-        let detail = self.detail(&why);
-        let Some(active) = self.active.as_mut().filter(|a| matches!(a.state, State::Running | State::Sealed))
-        else {
-            return;
-        };
-        // What is sealed is decided by all.
-        if matches!(active.state, State::Sealed) && !active.coordinator {
-            return;
-        }
-        tracing::warn!(group = active.about.name, error = %why.message, "group snapshot failed here");
-        active.state = State::Failed(now);
-        active.why = Some(why);
-        let group = active.about.group;
-        active.cancel_members();
-        self.send(GroupOrder::Failed { group, why: detail }, &[]);
-    }
-
-    /// An error as the other hosts hear of it.
-    pub(super) fn detail(&self, why: &Error) -> Detail {
-        let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        let mut detail = Detail::new();
-        for c in format!("{}: {}{hint}", self.host.host(), why.message).chars() {
-            if detail.push(c).is_err() {
-                break;
-            }
-        }
-        detail
-    }
-
     /// The stub is gone, and with it whoever could decide, but for what is sealed.
     fn lost(&mut self) {
         self.waiting = None;
@@ -470,17 +297,4 @@ impl Participant {
 fn switches(bulk: &[u8]) -> Vec<u64> {
     let (switches, _) = bulk.as_chunks::<8>();
     switches.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
-}
-
-impl Active {
-    fn new(about: About, coordinator: bool, switch: u64, seats: Vec<Seat>) -> Self {
-        let (state, pieces, tally) = (State::Running, Pieces::default(), None);
-        Self { about, coordinator, seats, state, pieces, switch, tally, prepared: false, why: None }
-    }
-
-    pub(super) fn cancel_members(&self) {
-        for cancel in self.seats.iter().filter(|s| s.busy).filter_map(|s| s.cancel.as_ref()) {
-            cancel();
-        }
-    }
 }
