@@ -6,8 +6,9 @@
 # The paper's regimes depend on how much faster the guest writes than the sink takes pages, so the sink's
 # pace must lie inside the range of the guest's. In the lab, where the guest loses some 80 us to Xen for
 # the first write to each page after each fetch of the log, that takes a slow sink: the stub domain is
-# capped at STUB_CAP percent of the CPU. It then takes some 1,600 pages a second, and the guest without
-# a cap dirties about 5 times as many; Dom0 has Xen's default weight, 256, so that the guest has the CPU.
+# capped at STUB_CAP percent of the CPU. It then takes some 1,400 pages a second, and the guest without
+# a cap dirties some 6 times as many (with a cap of 10 or 12 Live Save still ends by 3 times the memory).
+# Dom0 has Xen's default weight, 256, so that the guest has the CPU.
 # The cap slows down all that the stub does, the last round's copying to memory, too: how much shorter
 # that is than sending is what `bench live-save` shows, not this one. xl has no such cap: its sink is
 # Dom0, and it is drawn to be compared by shape. Its peers through the same sink are the policies
@@ -34,7 +35,7 @@
 #   stop_REASON           share of the samples whose live rounds ended for it
 
 ROUNDS=${ROUNDS:-5} MEM=${MEM:-104} DIRTY=${DIRTY:-24} POOL=${POOL:-$((MEM / 2))}
-STUB_CAP=${STUB_CAP:-10} DOM0_WEIGHT=${DOM0_WEIGHT:-256}
+STUB_CAP=${STUB_CAP:-8} DOM0_WEIGHT=${DOM0_WEIGHT:-256}
 SUBJECTS=${SUBJECTS:-'xl-save xl-migrate luthier-xen-save luthier-live-save luthier-improved-live-save luthier-smart-stop luthier'}
 if [ -n "${FULL:-}" ]; then
     CAPS=${CAPS:-"idle $(seq -s ' ' 1 3 100)"} MINUTES=${MINUTES:-0}
