@@ -1,5 +1,6 @@
 //! Peers that are mad: sealed, so they are who they are, but what they say is not true.
 
+mod epochs;
 mod wire;
 
 use alloc::vec;
