@@ -161,6 +161,9 @@ pub(super) fn show(cli: &Cli, image: &str, output: Option<&Path>) -> Result<()> 
     for network in print::items(&m.report, "networks") {
         println!("network  {}, number {}", print::text(network, "name"), print::number(network, "id"));
     }
+    for disk in disks::of_report(&m.report) {
+        println!("disk     {disk}");
+    }
     // An imported image has none.
     let rounds = m.report.get("rounds").cloned().map(serde_json::from_value::<Vec<Round>>);
     for round in rounds.into_iter().flatten().flatten() {
@@ -219,6 +222,9 @@ pub(super) fn merge(cli: &Cli, image: &str) -> Result<()> {
 pub(super) fn export(cli: &Cli, image: &str, name: Option<&str>, output: &Path) -> Result<()> {
     let image = open(cli, image)?;
     let options = options(name)?;
+    for remark in disks::restore::export_remarks(&image) {
+        eprintln!("luthier: {remark}");
+    }
     if output == Path::new("-") {
         store::export_xl(&image, std::io::stdout().lock(), options).map_err(Error::from)?;
         return Ok(());

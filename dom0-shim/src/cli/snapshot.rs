@@ -115,6 +115,13 @@ fn summary(result: &Value) {
             number("estimate_ms")
         );
     }
+    if number("disks_ms") > 0.0 {
+        println!(
+            "  disks in {:.1} ms, for which alone the guest stood still {:.1} ms",
+            number("disks_ms"),
+            number("disks_waited_ms")
+        );
+    }
     if number("pages_overflow") > 0.0 {
         println!(
             "  {} pages did not fit the pool and were streamed while the guest was suspended; a larger one: luthier up --pool MIB",

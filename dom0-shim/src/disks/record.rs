@@ -1,5 +1,6 @@
 //! What an image says of a disk, and the names of snapshots.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,21 @@ impl Record {
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Ok(()),
         }
         .map_err(|e| Error { message: format!("disk {}: {}", self.vdev, e.message), ..e })
+    }
+}
+
+/// As people read it: `xvda: vg/luthier_web_20261122T081500Z_xvda, a thin snapshot of vg/web`.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vdev = &self.vdev;
+        match &self.kept {
+            Kept::Thin { source, snapshot } => write!(f, "{vdev}: {snapshot}, a thin snapshot of {source}"),
+            Kept::Reflink { source, snapshot } => {
+                write!(f, "{vdev}: {}, a reflink copy of {}", snapshot.display(), source.display())
+            }
+            Kept::ReadOnly { source } => write!(f, "{vdev}: {source}, which the guest can't write to"),
+            Kept::LeftOut { source } => write!(f, "{vdev}: {source}, left out"),
+        }
     }
 }
 

@@ -112,6 +112,15 @@ fn remove_one(path: &str) -> Result<()> {
     }
 }
 
+/// What the operator should know of the disks of a stream: a line each.
+pub fn export_remarks(image: &Image) -> Vec<String> {
+    let records = of_report(&image.manifest().report);
+    let remark = |r: &Record| {
+        format!("the stream names the guest's own disk, as it is by now; the image has disk {r}")
+    };
+    records.iter().filter(|r| r.has_snapshot()).map(remark).collect()
+}
+
 /// What the operator should know of disks that the image has not: a line each.
 pub fn remarks(image: &Image) -> Vec<String> {
     let records = of_report(&image.manifest().report);

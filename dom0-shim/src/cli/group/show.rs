@@ -9,7 +9,7 @@ use store::group::{self, Group, GroupError, Member, Mode, Part, Place as Where, 
 use super::super::{print, report};
 use super::cut::{Cut, frames, stood_still};
 use super::{Cli, Place};
-use crate::disks::{Kept, Record};
+use crate::disks::Record;
 use crate::error::{Context, Error, Result};
 
 /// Shows a group, or draws its cut to a new file.
@@ -136,17 +136,7 @@ fn disks<'a>(members: impl Iterator<Item = (&'a Part, &'a Member)>) {
 
 /// A disk in words; one of a later version as it is.
 fn disk_text(disk: &Value) -> String {
-    let Ok(Record { vdev, kept }) = serde_json::from_value::<Record>(disk.clone()) else {
-        return disk.to_string();
-    };
-    match kept {
-        Kept::Thin { source, snapshot } => format!("{vdev}: {snapshot}, a thin snapshot of {source}"),
-        Kept::Reflink { source, snapshot } => {
-            format!("{vdev}: {}, a reflink copy of {}", snapshot.display(), source.display())
-        }
-        Kept::ReadOnly { source } => format!("{vdev}: {source}, which the guest can't write to"),
-        Kept::LeftOut { source } => format!("{vdev}: {source}, left out"),
-    }
+    serde_json::from_value::<Record>(disk.clone()).map_or_else(|_| disk.to_string(), |r| r.to_string())
 }
 
 fn json_of(group: &Group) -> Value {
