@@ -139,6 +139,13 @@ pub enum GroupOrder {
         /// Octets of the manifest in all; 0 if it is not committed.
         total: u32,
     },
+    /// An epoch of a network that was in use before, as far as this host knows: it is never used again.
+    Raise {
+        /// The network.
+        network: u32,
+        /// The epoch.
+        epoch: u32,
+    },
     /// Frames to give to guests that are being restored, as soon as their vifs connect and before
     /// anything else. Bulk: `count` times a [`ChannelRecord`] and its octets.
     Inject {

@@ -157,6 +157,7 @@ fn every_message_of_groups_fits_and_comes_back_as_it_was() {
         GroupOrder::Cancel { group },
         GroupOrder::Ask { group, committed: true },
         GroupOrder::Decision { group, committed: true, first, total },
+        GroupOrder::Raise { network: u32::MAX, epoch: u32::MAX },
         GroupOrder::Inject { network: 7, count: u16::MAX },
     ] {
         through(ToStub::Group(order));

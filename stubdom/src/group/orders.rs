@@ -74,6 +74,10 @@ impl Groups {
             GroupOrder::Decision { group, committed, first, total } => {
                 good = state.decision(id_in(group), committed, (first, total), bulk, now);
             }
+            GroupOrder::Raise { network, epoch } => {
+                state.node.raise_epoch(now, network, epoch);
+                self.net.settle(network, epoch);
+            }
             GroupOrder::Inject { count, .. } => {
                 let refused = self.net.inject(bulk, count);
                 if refused > 0 {
