@@ -85,10 +85,12 @@ pub fn run(options: Options) -> Result<()> {
     let journal = journal::open(&options.run)?;
     let kept = kept::open(&options.run)?;
     sweep(&options.images);
-    crate::disks::settle_all(&options.images);
     fault::init(&options.run);
     let mender = recovery::Mender { xen: xen.clone(), journal, kept, desk: desk::Desk::default() };
     let guests_to_mend = mender.start();
+    // Guests come first.
+    let images = options.images.clone();
+    std::thread::spawn(move || crate::disks::settle_all(&images));
     let listener = listen(&options.run.join(paths::SOCKET))?;
     let (groups, letters) = group::Inbox::new();
     let link = link::Link::start(xen, groups.clone());
@@ -107,7 +109,8 @@ pub fn run(options: Options) -> Result<()> {
     ));
     let (host, folders) = (Arc::clone(&server), group::Folders::new(options.images.clone()));
     let inbox = groups.clone();
-    std::thread::spawn(move || group::run(host, folders, inbox, &letters));
+    let epochs = group::Epochs::open(&options.state);
+    std::thread::spawn(move || group::run(host, folders, epochs, inbox, &letters));
     keep_told(&link, &net, groups);
     server.tidy_logs();
     let (ending, taking) = (Arc::clone(&server), Arc::clone(&server));

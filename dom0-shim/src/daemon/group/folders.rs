@@ -168,14 +168,15 @@ impl Folders {
         }
     }
 
-    /// The manifest of a group that is committed here.
+    /// The manifest of a group that is committed here; of the newest one, if numbers were used again
+    /// after all stubs had forgotten them.
     pub(super) fn committed(&self, id: GroupId) -> Option<Vec<u8>> {
         let listed = group::list(&self.images).ok()?;
         let is_it = |listed: &&group::Listed| match &listed.state {
             group::State::Whole(manifest) => manifest.id() == id.into(),
             _ => false,
         };
-        let name = &listed.iter().find(is_it)?.name;
+        let name = &listed.iter().rfind(is_it)?.name;
         Group::open(&self.images, name).ok().map(|group| group.manifest_octets().to_vec())
     }
 

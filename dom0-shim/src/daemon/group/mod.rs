@@ -20,6 +20,7 @@
 //! commit is done, the stub was not told), `group-committed`, `group-aborted`.
 
 mod ending;
+mod epochs;
 mod folders;
 mod inbox;
 mod member;
@@ -39,6 +40,7 @@ use handoff::{GroupId, GroupMode, GroupOrder};
 use crate::api::SnapshotOptions;
 use crate::error::Result;
 
+pub(super) use epochs::Epochs;
 pub(super) use folders::{Folders, remove};
 pub(super) use inbox::{Inbox, Letters, Said, Wish};
 pub(super) use member::{Member, Taken};
@@ -95,8 +97,8 @@ pub(super) trait Host: Send + Sync + 'static {
 
 /// Does group snapshots for as long as the daemon lives. What an earlier daemon left is settled, or
 /// asked about, first.
-pub(super) fn run(host: Arc<dyn Host>, folders: Folders, inbox: Inbox, letters: &Letters) {
-    let mut participant = Participant::new(host, folders, inbox);
+pub(super) fn run(host: Arc<dyn Host>, folders: Folders, epochs: Epochs, inbox: Inbox, letters: &Letters) {
+    let mut participant = Participant::new(host, folders, epochs, inbox);
     participant.recover();
     while let Ok(letter) = letters.next(TICK) {
         let now = Instant::now();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use handoff::{GroupId, GroupMode, GroupName, GroupNews, GroupOrder};
 
+use super::epochs::Epochs;
 use super::folders::{Folders, Left};
 use super::inbox::{Inbox, Letter, Wish};
 use super::member::Seat;
@@ -48,6 +49,7 @@ struct Waiting {
 pub(super) struct Participant {
     pub(super) host: Arc<dyn Host>,
     pub(super) folders: Folders,
+    epochs: Epochs,
     pub(super) inbox: Inbox,
     pub(super) asker: Option<Asker>,
     pub(super) active: Option<Active>,
@@ -59,9 +61,9 @@ pub(super) struct Participant {
 
 impl Participant {
     /// One with nothing to do.
-    pub(super) fn new(host: Arc<dyn Host>, folders: Folders, inbox: Inbox) -> Self {
+    pub(super) fn new(host: Arc<dyn Host>, folders: Folders, epochs: Epochs, inbox: Inbox) -> Self {
         let (asker, active, waiting) = (None, None, None);
-        Self { host, folders, inbox, asker, active, waiting, left: Vec::new(), asked: None }
+        Self { host, folders, epochs, inbox, asker, active, waiting, left: Vec::new(), asked: None }
     }
 
     /// Takes up what an earlier daemon left.
@@ -81,7 +83,12 @@ impl Participant {
                 now,
             ),
             Letter::Lost => self.lost(),
-            Letter::Connected => self.ask(now),
+            Letter::Connected => {
+                for (network, epoch) in self.epochs.all() {
+                    self.send(GroupOrder::Raise { network, epoch }, &[]);
+                }
+                self.ask(now);
+            }
             Letter::Begin(wish) => self.begin(wish, now),
             Letter::Cancel(name) => self.cancel(&name),
             Letter::Member(group, seat, said) => self.member(group, seat, said, now),
@@ -236,6 +243,7 @@ impl Participant {
                 )));
             }
             let switch = switch?;
+            self.epochs.raise(group.network, group.epoch)?;
             self.folders.begin(&about, switch)?;
             Ok((options, members, switch))
         });

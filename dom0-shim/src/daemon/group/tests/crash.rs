@@ -186,3 +186,26 @@ fn a_group_of_one_host_has_nobody_to_ask() {
     assert!(asks(&world).is_empty());
     assert_eq!(world.whole(), ["blue", "web"]);
 }
+
+#[test]
+fn every_stub_that_connects_hears_of_the_epochs_that_were_in_use() {
+    let mut world = World::new(&["web"]);
+    let raised = |world: &World| {
+        let raise = |(order, _): &(GroupOrder, Vec<u8>)| match order {
+            GroupOrder::Raise { network, epoch } => Some((*network, *epoch)),
+            _ => None,
+        };
+        lock(&world.fake.heard).iter().filter_map(raise).collect::<Vec<_>>()
+    };
+    connect(&mut world);
+    assert!(raised(&world).is_empty());
+    world.prepare(GROUP, NAME);
+    // Also of a group that was given up; and a lower one changes nothing.
+    world.news(GroupNews::Abort { group: GROUP, why: "no".try_into().unwrap() }, &[]);
+    world.kill();
+    world.prepare(GroupId { epoch: 2, ..GROUP }, "blue@20261122T081501Z");
+    world.prepare_only(GroupId { network: 9, epoch: 1, initiator: 5 }, "red@20261122T081502Z");
+    world.kill();
+    connect(&mut world);
+    assert_eq!(raised(&world), [(7, 3)]);
+}

@@ -21,7 +21,7 @@ use store::{Extents, ImageId, ImageWriter, MemoryFigures, Meta, State as Records
 
 use super::inbox::{Inbox, Letters, Said, Wish};
 use super::participant::Participant;
-use super::{About, Folders, Host, Member, Taken, told};
+use super::{About, Epochs, Folders, Host, Member, Taken, told};
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::lock;
 use crate::error::{Error, Result};
@@ -165,7 +165,7 @@ impl World {
     fn daemon(fake: &Arc<Fake>) -> (Inbox, Letters, Participant) {
         let (inbox, letters) = Inbox::new();
         let host: Arc<dyn Host> = fake.clone();
-        let mut desk = Participant::new(host, Folders::new(fake.images.clone()), inbox.clone());
+        let mut desk = Participant::new(host, Folders::new(fake.images.clone()), epochs(fake), inbox.clone());
         desk.recover();
         (inbox, letters, desk)
     }
@@ -180,7 +180,12 @@ impl World {
         lock(&self.fake.heard).clear();
         (self.inbox, self.letters) = Inbox::new();
         let host: Arc<dyn Host> = self.fake.clone();
-        self.desk = Participant::new(host, Folders::new(self.fake.images.clone()), self.inbox.clone());
+        self.desk = Participant::new(
+            host,
+            Folders::new(self.fake.images.clone()),
+            epochs(&self.fake),
+            self.inbox.clone(),
+        );
         self.desk.recover();
     }
 
@@ -329,6 +334,7 @@ impl Drop for World {
         self.say(Word::Fail);
         self.await_members();
         let _ = std::fs::remove_dir_all(&self.fake.images);
+        let _ = std::fs::remove_dir_all(self.fake.images.with_extension("state"));
     }
 }
 
@@ -363,6 +369,10 @@ fn other(switch: u64, host: &str) -> Vec<u8> {
     let text = serde_json::to_vec(&part).unwrap();
     Part::decode(&text).unwrap();
     text
+}
+
+fn epochs(fake: &Fake) -> Epochs {
+    Epochs::open(&fake.images.with_extension("state"))
 }
 
 fn last(events: &Receiver<Event>) -> Event {
