@@ -59,7 +59,7 @@ pub(crate) fn all(boot: &'static BootInfo) -> Result<(XenInfo, &'static PagePool
     // SAFETY: as above; the heap's part is left out.
     let pool = POOL.call_once(|| unsafe { PagePool::new(free.start, heap) });
     // SAFETY: (1) they are boot's own; (2) the image begins at 1 MiB, boot's stack is in it, and boot
-    // maps all one to one; (3) as for `xen::init`.
+    // maps all one to one; (3) as for `xen::init`; (4) nothing but boot has set CR0.
     unsafe { xen::grant::allow_unpaged(boot::CODE, boot::CODE32) };
     // SAFETY: boot says that nothing is there and that it is mapped; nobody else uses it.
     unsafe { xen::grant::set_window(boot.window.start, boot.window.end) };

@@ -13,8 +13,8 @@
 //! While paging is off, a page's rights are not enforced: nothing but the dozen instructions of
 //! `unpaged.s` and Xen runs then. What this module must never do: run anything else there.
 
-use core::arch::global_asm;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spin::{Mutex, Once};
 
@@ -22,7 +22,7 @@ use crate::errno::Errno;
 use crate::grant_table::{GNTTABOP_COPY, GnttabCopy, GnttabCopyPtr};
 use crate::hypercall::{self, GRANT_TABLE_OP};
 
-global_asm!(include_str!("unpaged.s"), options(att_syntax));
+global_asm!(include_str!("unpaged.s"), cr0 = sym CR0, options(att_syntax));
 
 unsafe extern "C" {
     fn luthier_unpaged_hypercall(op: u32, a1: u32, a2: u32, a3: u32, segments: u32, amd: u32) -> i64;
@@ -66,6 +66,9 @@ static OPS: Mutex<[Copy32; MOST]> = {
 /// The selectors of our code, 32-bit and 64-bit, once it may be used.
 static SEGMENTS: Once<u32> = Once::new();
 
+/// CR0 with paging on, as it was when this was allowed. Nobody changes it after that.
+static CR0: AtomicU32 = AtomicU32::new(0);
+
 /// Xen does not take hypercalls of 32-bit callers.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
@@ -76,7 +79,12 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 ///    data segments are flat.
 /// 2. The image and the stack are below 4 GiB, where virtual equals physical.
 /// 3. There is one processor, and interrupts are off for good.
+/// 4. The caller is at privilege level 0, and CR0 is not changed any more.
 pub unsafe fn allow(code64: u16, code32: u16) {
+    let cr0: u64;
+    // SAFETY: the caller may read it, and nothing comes of it.
+    unsafe { asm!("mov {}, cr0", out(reg) cr0, options(nomem, nostack, preserves_flags)) };
+    CR0.store(cr0 as u32, Ordering::Relaxed);
     SEGMENTS.call_once(|| u32::from(code32) | u32::from(code64) << 16);
 }
 

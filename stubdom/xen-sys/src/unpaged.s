@@ -19,6 +19,8 @@ luthier_unpaged_hypercall:
     movl %r9d, %ebp
     movl %r8d, %esi
     leaq 3f(%rip), %rdi
+    movl {cr0}(%rip), %r10d     # for both writes of it: to read it is an exit to Xen, too
+    pushq %r10
     movzwl %r8w, %r10d
     leaq 1f(%rip), %r11
     pushq %r10
@@ -29,7 +31,7 @@ luthier_unpaged_hypercall:
 1:  shrl $16, %esi
     pushl %esi                  # the way back to 64-bit mode
     pushl %edi
-    movl %cr0, %esi
+    movl 8(%esp), %esi
     andl $0x7fffffff, %esi      # 31: paging
     movl %esi, %cr0
     testl %ebp, %ebp
@@ -37,13 +39,13 @@ luthier_unpaged_hypercall:
     vmcall
     jmp 4f
 2:  vmmcall
-4:  movl %cr0, %esi
-    orl $0x80000000, %esi
+4:  movl 8(%esp), %esi
     movl %esi, %cr0
     lretl
 
     .code64
 3:  movl %esp, %esp
+    addq $8, %rsp
     movslq %eax, %rax
     popq %r15
     popq %r14

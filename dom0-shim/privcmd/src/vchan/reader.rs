@@ -16,13 +16,15 @@ pub struct Reader {
     channel: Arc<Channel>,
     /// Our index: the page's copy is only written.
     cons: u32,
+    /// Bytes given back to the server of which it was not told yet.
+    untold: u32,
     timeout: Option<Duration>,
 }
 
 impl Reader {
     pub(super) fn new(channel: Arc<Channel>) -> Reader {
         let cons = channel.page().right.cons.load(Ordering::Relaxed);
-        Reader { channel, cons, timeout: None }
+        Reader { channel, cons, untold: 0, timeout: None }
     }
 
     /// How long a call may block without any progress; `None` (at first): for ever.
@@ -64,15 +66,19 @@ impl Reader {
     /// [`Error::Closed`], [`Error::Timeout`], [`Error::Cancelled`], [`Error::Protocol`],
     /// [`Error::Event`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, Error> {
+        self.tell()?;
         let ready = self.channel.wait_for(NOTIFY_WRITE, 1, timeout, || self.ready())?;
         Ok(ready as usize)
     }
 
     /// Blocks until `wanted` bytes are there, or half a ring full, so that large pieces are taken
     /// in few steps; at most `wanted`.
-    fn wait_for_piece(&self, wanted: usize) -> Result<u32, Error> {
+    fn wait_for_piece(&mut self, wanted: usize) -> Result<u32, Error> {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let min = wanted.min(self.size() / 2);
+        if self.ready()? < min {
+            self.tell()?;
+        }
         let ready = self.channel.wait_for(NOTIFY_WRITE, min, self.timeout, || self.ready())?;
         Ok(ready.min(wanted))
     }
@@ -170,10 +176,18 @@ impl Reader {
         (self.ring().wrapping_add(offset as usize), first as usize, second as usize)
     }
 
-    /// Gives `len` bytes back to the server.
+    /// Gives `len` bytes back to the server, and tells it when that is a quarter of the ring: one that
+    /// waits for room is not woken for that of a header. It is told of less before we wait ourselves.
     fn consume(&mut self, len: u32) -> Result<(), Error> {
         self.cons = self.cons.wrapping_add(len);
         self.channel.page().right.cons.store(self.cons, Ordering::Release);
+        self.untold = self.untold.saturating_add(len);
+        if self.untold < self.size() / 4 { Ok(()) } else { self.tell() }
+    }
+
+    /// Tells the server what was given back, if it wants to know.
+    fn tell(&mut self) -> Result<(), Error> {
+        self.untold = 0;
         self.channel.notify(NOTIFY_READ)
     }
 }

@@ -339,6 +339,33 @@ fn many_parts_are_one_event() {
 }
 
 #[test]
+fn a_server_that_waits_for_room_is_told_when_there_is_a_quarter_or_when_we_wait() {
+    let (mut client, server) = pair(10, 12);
+    let told = || server.bell.wait(Duration::ZERO).unwrap();
+    bytes(4096).into_iter().for_each(|byte| server.write(byte));
+    while told() {}
+    let ask = || server.shared().cli_notify.store(NOTIFY_READ, Ordering::SeqCst);
+    ask();
+    client.reader().read_exact(&mut [0; 20]).unwrap();
+    client.reader().read_exact(&mut [0; 1003]).unwrap();
+    assert!(!told());
+    client.reader().read_exact(&mut [0]).unwrap();
+    assert!(told());
+    ask();
+    client.reader().read_exact(&mut [0; 100]).unwrap();
+    assert!(!told());
+    assert_eq!(client.reader().wait(Some(Duration::ZERO)).unwrap(), 4096 - 1124);
+    assert!(told());
+    // Nor is it left waiting while we wait for more than there is.
+    ask();
+    client.reader().set_timeout(Some(Duration::from_millis(1)));
+    client.reader().read_exact(&mut [0; 1000]).unwrap();
+    assert!(!told());
+    assert!(matches!(client.reader().read_exact(&mut [0; 4096]), Err(Error::Timeout)));
+    assert!(told());
+}
+
+#[test]
 fn the_client_says_goodbye_when_both_halves_are_gone() {
     let (client, server) = pair(10, 11);
     let (reader, writer) = client.split();

@@ -13,16 +13,20 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use privcmd::{DomId, Hypervisor, xenstore};
 
-/// Between two looks at the guest, from the request to suspend on and for [`CLOSE`] after each change:
-/// what its suspended time is off by, at most.
+/// Between two looks at the guest, from the request to suspend until it runs again: what its suspended
+/// time is off by, at most.
 const POLL: Duration = Duration::from_millis(1);
-const CLOSE: Duration = Duration::from_secs(2);
-/// Otherwise, as each look takes the CPU from what is measured: well below 1 % of a longer time.
-const POLL_FAR: Duration = Duration::from_millis(5);
+/// The same when it stands still for longer than [`CLOSE`], as each look takes the CPU from what is
+/// measured: 1 % of the time at most.
+const POLL_LONG: Duration = Duration::from_millis(5);
+const CLOSE: Duration = Duration::from_millis(500);
+/// While it runs and nobody has asked it to suspend. The request ends this at once.
+const POLL_FAR: Duration = Duration::from_millis(25);
 
 #[derive(Default)]
 struct Seen {
@@ -31,7 +35,13 @@ struct Seen {
     suspended: Duration,
 }
 
-fn watch_request(domid: DomId, seen: &Mutex<Seen>, over: &AtomicBool) -> Result<(), xenstore::Error> {
+/// Notes when the guest is asked to suspend, and wakes the one who looks at it.
+fn watch_request(
+    domid: DomId,
+    seen: &Mutex<Seen>,
+    over: &AtomicBool,
+    looker: &Thread,
+) -> Result<(), xenstore::Error> {
     let node = format!("/local/domain/{domid}/control/shutdown");
     let mut store = xenstore::Client::open()?;
     store.watch(&node, "request")?;
@@ -41,6 +51,7 @@ fn watch_request(domid: DomId, seen: &Mutex<Seen>, over: &AtomicBool) -> Result<
             && let Ok(mut seen) = seen.lock()
         {
             seen.asked.get_or_insert(Instant::now());
+            looker.unpark();
         }
     }
     Ok(())
@@ -88,9 +99,13 @@ fn watch_guest(guest: &Guest, seen: &Mutex<Seen>, over: &AtomicBool) {
             Some(_) if over.load(Ordering::Relaxed) => return,
             _ => {}
         }
-        let asked = seen.lock().ok().and_then(|seen| seen.asked);
-        let close = since.or(asked).is_some_and(|change| change.elapsed() < CLOSE);
-        std::thread::sleep(if close { POLL } else { POLL_FAR });
+        let freezes = seen.lock().is_ok_and(|seen| seen.asked.is_some() && seen.stood.is_none());
+        std::thread::park_timeout(match since {
+            None if freezes => POLL,
+            None => POLL_FAR,
+            Some(since) if since.elapsed() < CLOSE => POLL,
+            Some(_) => POLL_LONG,
+        });
     }
 }
 
@@ -125,20 +140,18 @@ fn main() -> ExitCode {
     let xen = guest.xen.clone();
     let cpu = |d: DomId| xen.domain_info(d).ok().flatten().map_or(0, |i| i.cpu_time_ns);
     let (seen, over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-    let watchers = [
-        std::thread::spawn({
-            let (seen, over) = (seen.clone(), over.clone());
-            move || {
-                if let Err(e) = watch_request(domid, &seen, &over) {
-                    eprintln!("measure: {e}");
-                }
+    let looks = std::thread::spawn({
+        let (guest, seen, over) = (guest.clone(), seen.clone(), over.clone());
+        move || watch_guest(&guest, &seen, &over)
+    });
+    let listens = std::thread::spawn({
+        let (seen, over, looker) = (seen.clone(), over.clone(), looks.thread().clone());
+        move || {
+            if let Err(e) = watch_request(domid, &seen, &over, &looker) {
+                eprintln!("measure: {e}");
             }
-        }),
-        std::thread::spawn({
-            let (guest, seen, over) = (guest.clone(), seen.clone(), over.clone());
-            move || watch_guest(&guest, &seen, &over)
-        }),
-    ];
+        }
+    });
     // The watchers must be looking before there is something to see.
     std::thread::sleep(Duration::from_millis(50));
     let of = |who: Option<DomId>| who.map_or(0, cpu);
@@ -150,7 +163,8 @@ fn main() -> ExitCode {
     let others = of(with).saturating_sub(others);
     let (dom0, guest_cpu) = (cpu(0).saturating_sub(dom0), cpu(domid).saturating_sub(before));
     over.store(true, Ordering::Relaxed);
-    for watcher in watchers {
+    looks.thread().unpark();
+    for watcher in [looks, listens] {
         let _ = watcher.join();
     }
     let seen = seen.lock().map(|s| (s.asked, s.stood, s.suspended)).unwrap_or_default();
