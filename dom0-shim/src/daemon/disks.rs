@@ -40,7 +40,7 @@ use store::ImageId;
 
 use super::figures::ms;
 use crate::disks::find::{self, Disk, Way};
-use crate::disks::notes::Notes;
+use crate::disks::notes::{Claim, Notes};
 use crate::disks::{Kept, Record, lvm, reflink, settle};
 use crate::error::{Context, Error, Result};
 
@@ -119,6 +119,8 @@ pub(super) struct Disks {
     images: PathBuf,
     id: ImageId,
     records: Vec<Record>,
+    /// The note of them, until it is decided whether they stay.
+    note: Option<Claim>,
     parts: Parts,
     /// While there is one, files are written out.
     syncing: Option<Sender<()>>,
@@ -140,6 +142,7 @@ impl Disks {
             images: images.to_owned(),
             id: id.clone(),
             records,
+            note: None,
             parts: Arc::default(),
             syncing: None,
             cut: Cut::NotYet,
@@ -149,7 +152,7 @@ impl Disks {
         if !this.any() {
             return Ok(this);
         }
-        Notes::of(images).put(id, &this.records)?;
+        this.note = Some(Notes::of(images).put(id, &this.records)?);
         let mut parts = Vec::new();
         for ((disk, way), record) in found.iter().zip(&this.records) {
             let part = part(way, record).map_err(|e| find::refusal(name, disk, e))?;
@@ -229,6 +232,7 @@ impl Disks {
     /// The image is there, or waits for its group's decision: the snapshots stay with it.
     pub(super) fn keep(&mut self) {
         self.kept = true;
+        self.note = None;
         if self.any()
             && let Err(e) = settle(&self.images, &self.id)
         {
@@ -242,10 +246,12 @@ impl Drop for Disks {
         if self.kept || !self.any() {
             return;
         }
+        let note = self.note.take();
         let (images, id, cut) =
             (self.images.clone(), self.id.clone(), std::mem::replace(&mut self.cut, Cut::Failed));
         // Without an image of this name, that removes them.
         let undo = move || {
+            drop(note);
             if let Err(e) = settle(&images, &id) {
                 tracing::error!(image = id.as_str(), error = %e.message, "snapshots of disks are left until luthierd starts again");
             }

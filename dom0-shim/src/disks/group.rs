@@ -19,7 +19,7 @@ pub fn remove_group(images: &Path, name: &GroupName) -> store::Result<(Vec<Image
         let own = |record: &Record| record.has_snapshot() && record.is_of(id);
         let records: Vec<Record> = of_folder(&images.join(id.as_str())).into_iter().filter(own).collect();
         if !records.is_empty() {
-            snapshots = snapshots.and(Notes::of(images).put(id, &records));
+            snapshots = snapshots.and(Notes::of(images).put(id, &records).map(drop));
         }
     }
     let removed = store::group::remove(images, name);

@@ -50,7 +50,7 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
         return store::remove(path).map(Ok);
     }
     let notes = Notes::of(dir);
-    let noted = notes.put(&id, &records);
+    let noted = notes.put(&id, &records).map(drop);
     if let Err(e) = store::remove(path) {
         let _ = notes.remove(&id);
         return Err(e);
@@ -59,12 +59,14 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
 }
 
 /// Decides about the snapshots that were noted for an image: they stay where it is there, or is to be
-/// (`.pending`), and go where it isn't. Without a note it does nothing.
+/// (`.pending`), and go where it isn't. Without a note, or while somebody has it, it does nothing.
 pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
     let notes = Notes::of(images);
     if images.join(format!("{id}.pending")).exists() {
         return Ok(());
     }
+    // A snapshot in progress decides itself.
+    let Some(_claim) = notes.claim(id) else { return Ok(()) };
     if !images.join(id.as_str()).exists() {
         for record in notes.get(id).iter().filter(|record| record.is_of(id)) {
             record.remove_snapshot()?;
@@ -73,7 +75,8 @@ pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
     notes.remove(id)
 }
 
-/// The same for all images with notes: once, when the daemon starts and half-written images are gone.
+/// The same for all images with notes: when the daemon starts and half-written images are gone. It takes
+/// seconds with LVM.
 pub fn settle_all(images: &Path) {
     for id in Notes::of(images).all() {
         match settle(images, &id) {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use store::ImageId;
 
 use super::Record;
@@ -12,6 +13,10 @@ use crate::error::{Context, Result};
 
 /// The folder, within that of the images. It has no image's name.
 const FOLDER: &str = "disk-notes";
+
+/// A note that is being worked with. The lock ends with the process.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "it is held")] File);
 
 /// The notes of a folder of images.
 #[derive(Clone, Debug)]
@@ -29,19 +34,30 @@ impl Notes {
         self.dir.join(format!("{id}.json"))
     }
 
-    /// Writes a note: it is on the disk when this returns.
-    pub fn put(&self, id: &ImageId, records: &[Record]) -> Result<()> {
+    /// Writes a note: it is on the disk when this returns. As long as what it returns lives, nobody
+    /// settles it.
+    pub fn put(&self, id: &ImageId, records: &[Record]) -> Result<Claim> {
         let (path, new) = (self.path(id), self.dir.join(format!("{id}.new")));
-        let write = || -> io::Result<()> {
+        let write = || -> io::Result<Claim> {
             fs::create_dir_all(&self.dir)?;
             let mut file = File::create(&new)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             file.write_all(&serde_json::to_vec(records)?)?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
-            File::open(&self.dir)?.sync_all()
+            File::open(&self.dir)?.sync_all()?;
+            Ok(Claim(file))
         };
         // Another one's last note may just have taken the folder with it.
         write().or_else(|_| write()).context(format!("writing {}", path.display()))
+    }
+
+    /// Claims a note to settle it. `None`: somebody has it, or there is none (any more).
+    pub fn claim(&self, id: &ImageId) -> Option<Claim> {
+        let file = File::open(self.path(id)).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        // Who had it may have removed it since we opened it.
+        self.path(id).exists().then_some(Claim(file))
     }
 
     /// What is noted for an image; nothing when there is no note, or a torn one.
