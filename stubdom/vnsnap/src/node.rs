@@ -18,6 +18,9 @@ use crate::{Config, GroupId, Mode, Name, Options, PEERS_MAX};
 /// Networks whose epochs are remembered.
 const NETS_MAX: usize = 1024;
 
+/// How often one call looks for something to say.
+const ROUNDS_MAX: usize = 64;
+
 /// Undecided groups that are complete here.
 pub(crate) const PENDING_MAX: usize = 16;
 
@@ -209,16 +212,15 @@ impl Node {
     /// The next thing to do. Ask until none.
     pub fn poll(&mut self, now_ms: u64) -> Option<Output> {
         self.advance(now_ms);
-        loop {
-            if let Some(output) = self.io.out.pop_front() {
-                return Some(output);
-            }
-            if self.io.now < self.wake {
-                return None;
+        // What this switch says to itself takes some rounds; never an endless number, whatever goes wrong.
+        for _ in 0..ROUNDS_MAX {
+            if !self.io.out.is_empty() || self.io.now < self.wake {
+                break;
             }
             self.tick();
             self.settle();
         }
+        self.io.out.pop_front()
     }
 
     /// When to call [`Node::poll`] again, in the driver's time, if nothing happens before; none while
