@@ -66,7 +66,7 @@ fn main() -> std::io::Result<()> {
 /// Both axes are logarithmic: a straight line is a power, its slope the exponent.
 fn draw(series: &[(u32, Vec<Row>)]) -> String {
     const COLOURS: [&str; 2] = ["#1f77b4", "#d62728"];
-    let x = |members: u32| 60.0 + (f64::from(members).log10() - 1.0) * 210.0;
+    let x = |members: u32| 60.0 + (f64::from(members).log10() - 1.0) * 185.0;
     let mut svg = String::from(
         "<svg xmlns='http://www.w3.org/2000/svg' width='960' height='340' font-family='sans-serif' font-size='12'>\n<rect width='960' height='340' fill='white'/>\n",
     );
@@ -81,7 +81,7 @@ fn draw(series: &[(u32, Vec<Row>)]) -> String {
         let _ = writeln!(svg, "<text x='{}' y='24' font-size='14'>{title}</text>", left + 60.0);
         for power in least as u32..=most as u32 {
             let at = y(10_u64.pow(power));
-            let _ = writeln!(svg, "<path d='M{} {at}h420' stroke='#ddd'/>", left + 60.0);
+            let _ = writeln!(svg, "<path d='M{} {at}h390' stroke='#ddd'/>", left + 60.0);
             let _ = writeln!(
                 svg,
                 "<text x='{}' y='{}' text-anchor='end'>{}</text>",
@@ -97,10 +97,13 @@ fn draw(series: &[(u32, Vec<Row>)]) -> String {
                 "<path d='M{at} 50v240' stroke='#ddd'/><text x='{at}' y='308' text-anchor='middle'>{members}</text>"
             );
         }
-        let _ = writeln!(svg, "<text x='{}' y='328' text-anchor='middle'>members</text>", left + 270.0);
-        for ((per_host, rows), colour) in series.iter().zip(COLOURS) {
-            let points: Vec<String> =
-                rows.iter().map(|row| format!("{:.1},{:.1}", left + x(row.members), y(value(row)))).collect();
+        let _ = writeln!(svg, "<text x='{}' y='328' text-anchor='middle'>members</text>", left + 245.0);
+        for (line, ((per_host, rows), colour)) in series.iter().zip(COLOURS).enumerate() {
+            let points: Vec<String> = rows
+                .iter()
+                .filter(|row| value(row) > 0)
+                .map(|row| format!("{:.1},{:.1}", left + x(row.members), y(value(row))))
+                .collect();
             let _ = writeln!(
                 svg,
                 "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
@@ -111,8 +114,8 @@ fn draw(series: &[(u32, Vec<Row>)]) -> String {
                 let _ = writeln!(
                     svg,
                     "<text x='{}' y='{}' text-anchor='end' fill='{colour}'>{label}</text>",
-                    left + 478.0,
-                    at - 6.0
+                    left + 440.0,
+                    at - 8.0 + 28.0 * line as f64
                 );
             }
         }

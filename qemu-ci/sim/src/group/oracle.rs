@@ -108,6 +108,10 @@ pub struct Oracle {
     groups: BTreeMap<Group, GroupLog>,
     /// The world's time of each cut.
     cut_us: BTreeMap<Group, (u64, u64)>,
+    /// The links keep the order of datagrams, so guests must see it kept.
+    pub in_order: bool,
+    /// The last frame that each vif got of each other.
+    last: BTreeMap<(Vif, Vif), FrameNo>,
     /// The first thing that can't be.
     pub wrong: Option<String>,
 }
@@ -161,8 +165,15 @@ impl Oracle {
         let log = &mut self.frames[frame as usize];
         let before = log.delivered.iter().any(|(other, _)| *other == vif);
         log.delivered.push((vif, tick));
+        let from = log.from;
         if before {
             self.complain(|| format!("frame {frame} was delivered twice to vif {vif}"));
+        }
+        if self.in_order
+            && let Some(last) = self.last.insert((from, vif), frame)
+            && last > frame
+        {
+            self.complain(|| format!("vif {vif} got frame {frame} of vif {from} after frame {last}"));
         }
     }
 
@@ -194,14 +205,13 @@ impl Oracle {
     /// A host's stub was told to prepare.
     pub fn prepared(&mut self, group: Group, host: Host) {
         let tick = self.next();
-        let log = self.groups.entry(group).or_default();
-        if log.prepared.insert(host, tick).is_some() {
-            // All stubs that knew of it are gone, so its name is used again: the first was never
-            // complete.
-            let vifs = &self.vifs;
-            log.cuts.retain(|vif, _| vifs[*vif as usize].host != host);
+        if super::host::host_of(group.2) == host {
+            // It begins. If all stubs that knew of an earlier one of this name are gone, the name is used
+            // again; the first was never complete.
+            self.groups.remove(&group);
             self.cut_us.remove(&group);
         }
+        self.groups.entry(group).or_default().prepared.insert(host, tick);
     }
 
     /// A guest stands still: what its vifs sent and received so far is before its cut.

@@ -5,7 +5,7 @@ use violin::id::{Epoch, PeerId, PortId};
 
 use super::fault::Mutant;
 use super::guest::{Port, Queued};
-use super::host::GroupHost;
+use super::host::{GroupHost, HOLD_MS};
 use super::oracle::{FrameNo, Vif};
 use super::session::key;
 use crate::node::{Host, Kind};
@@ -209,6 +209,14 @@ impl GroupHost {
             for queued in held {
                 let Some(stub) = &mut self.stub else { return };
                 let verdict = stub.cut.again(now_ms, id, &queued.arrival);
+                let age_ms = now_ms - queued.arrival.at_ms;
+                if age_ms > HOLD_MS + 1 {
+                    let frame = queued.frame;
+                    self.shared
+                        .borrow_mut()
+                        .oracle
+                        .complain(|| format!("frame {frame} was held for {age_ms} ms"));
+                }
                 self.place(now_ms, at, queued, verdict);
             }
         }
