@@ -153,7 +153,9 @@ impl<P: Policy> Precopy<P> {
             return;
         }
         self.stop = Some(stop);
-        self.step = Step::Prepare;
+        // Others are suspended at this moment: to make pages ready now would set this guest's apart
+        // from theirs.
+        self.step = if self.config.barrier { Step::Suspend } else { Step::Prepare };
     }
 
     pub(super) fn give_up_target(&mut self, estimate_us: u64) {
