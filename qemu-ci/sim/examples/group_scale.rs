@@ -21,7 +21,7 @@ struct Row {
 /// All guests alike, a good network, few frames: what is left is the protocol.
 fn measure(members: u32, per_host: u32) -> Row {
     let mut guests = vec![per_host; (members / per_host) as usize];
-    guests.extend((members % per_host > 0).then_some(members % per_host));
+    guests.extend((!members.is_multiple_of(per_host)).then_some(members % per_host));
     let hosts = guests.len();
     let plan = Plan {
         guests,

@@ -119,6 +119,7 @@ fn who_does_not_wait_for_the_channels_loses_frames() {
         let play = |seed| play(&Plan { mutant, ..slow(seed) }).unwrap_or_else(|failure| panic!("{failure}"));
         let mut sum = Outcome::default();
         (0..100).map(play).for_each(|outcome| sum.add(&outcome));
+        println!("{:?}", sum.sum);
         sum.sum.lost
     };
     assert_eq!(lost(Mutant::None), 0);
