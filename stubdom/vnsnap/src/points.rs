@@ -63,3 +63,37 @@ impl Heard {
         (0_u8..8).filter(move |page| self.0 & (1 << page) == 0).filter_map(move |number| page(list, number))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SeqPoint;
+
+    #[test]
+    fn a_list_comes_together_from_its_pages_in_any_order_and_twice() {
+        for len in [0_usize, 1, 39, 40, 41, 255] {
+            let point = |id| (id as u64, SeqPoint { key: 1, counter: id as u64 });
+            let list: Vec<Point> = (0..len).map(point).collect();
+            let mut heard = Heard::default();
+            let mut gathered = Gathered::default();
+            for turn in 0..3 {
+                let mut pages: Vec<_> = heard.missing(&list).collect();
+                if turn == 0 {
+                    pages.reverse();
+                    pages.truncate(3);
+                }
+                for page in pages.iter().chain(&pages) {
+                    gathered.take(page);
+                }
+                if turn == 1 {
+                    assert!(gathered.is_complete(), "{len} points");
+                    (0..8).for_each(|page| heard.take(page));
+                }
+            }
+            assert!(heard.missing(&list).next().is_none());
+            let mut points = gathered.points().to_vec();
+            points.sort_unstable_by_key(|(id, _)| *id);
+            assert_eq!(points, list);
+        }
+    }
+}

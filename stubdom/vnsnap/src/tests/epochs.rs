@@ -1,4 +1,4 @@
-//! Epochs and names of groups: none is used twice.
+//! Epochs, names of groups, and lives of switches: none comes twice.
 
 use alloc::vec::Vec;
 
@@ -60,4 +60,19 @@ fn who_was_beaten_begins_with_another_name_the_next_time() {
     assert_eq!(bench.node.running(), None);
     let second = bench.begin();
     assert!(second.epoch > first.epoch);
+}
+
+#[test]
+fn a_coordinator_that_speaks_from_a_new_life_has_forgotten() {
+    let mut bench = Bench::new();
+    bench.prepare();
+    let sync = Body::Sync { network: NET, epoch: 0, answer: false };
+    bench.node.receive(0, BOSS, &crate::message::emit(2, &sync)).unwrap();
+    let lost = |output: &Output| matches!(output, Output::Abort { why, .. } if why.cause == Cause::Lost);
+    assert!(bench.asked().iter().any(lost));
+    // What the membership says of it later is not another life.
+    let again = prepare(GroupId { epoch: 2, ..GROUP }, &ALL);
+    bench.node.receive(0, BOSS, &crate::message::emit(2, &again)).unwrap();
+    bench.node.set_peers(0, NET, &[(BOSS, 2), (PEER, 1)]);
+    assert!(bench.node.running().is_some());
 }

@@ -1,6 +1,7 @@
 //! Peers that are mad: sealed, so they are who they are, but what they say is not true.
 
 mod epochs;
+mod late;
 mod wire;
 
 use alloc::vec;
@@ -355,49 +356,4 @@ fn more_hosts_or_longer_names_than_there_is_room_for_are_refused() {
         matches!(output, Output::Ended { result: Err(Why { member: ME, cause: Cause::Refused(_) }), .. })
     };
     assert!(bench.asked().iter().any(refused));
-}
-
-#[test]
-fn a_shim_that_was_down_when_a_group_was_given_up_is_told_again() {
-    let mut bench = Bench::new();
-    let group = bench.begin();
-    bench.outputs();
-    bench.node.local(0, Local::Cancel { group });
-    bench.outputs();
-    let aborted = |bench: &mut Bench| {
-        let asked = bench.asked();
-        asked.iter().any(|output| matches!(output, Output::Abort { group: known, .. } if *known == group))
-    };
-    assert!(!aborted(&mut bench));
-    let members = &[BOSS, ME, PEER];
-    bench.node.local(0, Local::Decision { group, manifest: Some(b"manifest"), members });
-    assert!(aborted(&mut bench));
-    bench.node.local(0, Local::Ask { group, members });
-    assert!(aborted(&mut bench));
-}
-
-#[test]
-fn a_shim_that_was_down_when_it_was_asked_is_asked_again() {
-    let mut bench = Bench::new();
-    let mut questions = 0;
-    for second in 0..40 {
-        bench.now = second * 1_000;
-        bench.hear(BOSS, &Body::Commit { group: GROUP, manifest: Digest::of(&[]), confirmed: true }).unwrap();
-        questions += bench.asked().len();
-    }
-    assert!((2..10).contains(&questions), "{questions} questions");
-}
-
-#[test]
-fn what_has_failed_stays_failed_whatever_the_coordinator_says() {
-    let mut bench = Bench::new();
-    bench.flip();
-    bench.node.local(0, Local::Failed { group: GROUP, why: "g1 is gone" });
-    let points = Points { page: 0, pages: 1, points: heapless::Vec::new() };
-    bench.shrugs_off(BOSS, &Body::Expect { group: GROUP, points });
-    bench.node.local(0, Local::Drained { group: GROUP });
-    bench.node.local(0, Local::Stored { group: GROUP, part: b"part" });
-    let failed = |(_, body): &(u64, Body)| matches!(body, Body::Report { phase: Phase::Failed(_), .. });
-    bench.now = 2_000;
-    assert!(bench.said().iter().all(failed));
 }

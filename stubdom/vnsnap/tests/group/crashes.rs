@@ -62,6 +62,9 @@ fn a_member_that_dies_at_any_step() {
                     let why = world.host(1).ended.pop().unwrap().1.unwrap_err();
                     assert_eq!(why.member, 3, "{context}: {why}");
                     assert!(matches!(why.cause, Cause::Lost | Cause::Silent | Cause::NotFlipped), "{why}");
+                } else {
+                    // The others have confirmed it; this one died before it could say so.
+                    assert_eq!(world.host(1).ended, [(group, Ok(vec![3]))], "{context}");
                 }
                 works_again(&mut world);
                 // What it finds on its disk is settled when it is back.
@@ -170,6 +173,45 @@ fn two_hosts_of_which_the_coordinator_dies() {
             assert_eq!(committed, step == "manifest" && back, "{step} {back}");
         }
     }
+}
+
+#[test]
+fn once_the_shim_has_the_parts_only_it_knows_how_it_ends() {
+    let mut world = World::new(3, 1);
+    world.host(1).deaf.insert("manifest");
+    let group = until(&mut world, 1, "manifest", Mode::Together).unwrap();
+    // One is cut off so long that it promises not to follow the coordinator alone, and says so.
+    world.cut.extend([(1, 3), (3, 1), (2, 3), (3, 2)]);
+    world.run(15_000);
+    world.cut.clear();
+    world.run(5_000);
+    assert!(world.host(1).ended.is_empty());
+    world.host(1).disk.insert(group, crate::world::Disk::Committed(b"manifest".to_vec()));
+    let now = world.now;
+    world.node(1).local(now, vnsnap::Local::Committed { group, manifest: b"manifest" });
+    world.run(10_000);
+    assert!(outcome(&world, group, "written late"));
+}
+
+#[test]
+fn what_nobody_has_confirmed_has_not_ended() {
+    let mut world = World::new(3, 1);
+    let group = until(&mut world, 1, "manifest", Mode::Together).unwrap();
+    for id in 1..=3 {
+        world.stop(id);
+    }
+    world.start(1);
+    world.tell_peers();
+    world.run(60_000);
+    assert!(world.host(1).ended.is_empty());
+    for id in [2, 3] {
+        world.start(id);
+    }
+    world.tell_peers();
+    world.run(30_000);
+    // Those two were started anew, so they have promised not to follow the coordinator alone.
+    assert!(!outcome(&world, group, "all anew"));
+    assert!(matches!(&world.host(1).ended[..], [(_, Err(why))] if why.cause == Cause::Revoked));
 }
 
 #[test]
