@@ -134,7 +134,9 @@ pub enum Command {
     /// consistent cut: all copy until every one is ready, and are then suspended together. What was on
     /// its way between them is part of the snapshot. All of it is committed, or nothing; every guest
     /// must be attached on its host.
-    #[command(after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z")]
+    #[command(
+        after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z"
+    )]
     Snapshot {
         /// The guest's name or domain id
         #[arg(required_unless_present = "net")]

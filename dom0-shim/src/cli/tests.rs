@@ -82,7 +82,9 @@ fn mac_addresses_are_checked() {
 
 #[test]
 fn a_snapshot_without_options_is_what_the_defaults_of_requests_say() {
-    let Command::Snapshot { guest: Some(guest), options, .. } = parse("luthier snapshot web").unwrap().command else {
+    let Command::Snapshot { guest: Some(guest), options, .. } =
+        parse("luthier snapshot web").unwrap().command
+    else {
         panic!()
     };
     assert_eq!((guest.as_str(), options), ("web", SnapshotOptions::default()));
