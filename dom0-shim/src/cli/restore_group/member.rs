@@ -29,6 +29,8 @@ pub enum MemberArgs {
         /// The contents that the group's manifest says
         contents: String,
     },
+    /// Make an image of the stream on the standard input
+    Import,
     /// Whether all members that are told on the standard input can be restored here
     Check,
     /// The frames that were under way to members of this host
@@ -77,6 +79,13 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
     let net = |net| client::ask(&cli.run, &Request::Net { net });
     let answer = match args {
         MemberArgs::Find { image, contents } => json!({"image": find(cli, image, contents)?}),
+        MemberArgs::Import => {
+            std::fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
+            // It is read twice, and comes once.
+            let stream = store::spool(&cli.images, std::io::stdin().lock())?;
+            let image = store::import_xl(&cli.images, stream, store::ImportOptions::default())?;
+            json!({"image": image.manifest().id})
+        }
         MemberArgs::Check => check(cli, &input()?)?,
         MemberArgs::Channels { group } => return channels(cli, group),
         MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
