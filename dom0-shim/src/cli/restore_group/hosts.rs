@@ -124,7 +124,8 @@ impl Hosts for Shell {
         let exported = export.wait_with_output().context(doing())?;
         // Who reads no more is the one that failed first.
         let unread = String::from_utf8_lossy(&exported.stderr).contains("Broken pipe");
-        if !exported.status.success() && !(unread && !imported.status.success()) {
+        let by_import = unread && !imported.status.success();
+        if !exported.status.success() && !by_import {
             return Err(failure(from, &[], &exported.stderr));
         }
         if !imported.status.success() {
