@@ -66,7 +66,7 @@ snapshots_left 1
 run lvchange -qq --addtag luthier "vg/$name"
 kill -TERM "$LUTHIERD" && wait "$LUTHIERD"
 start_luthier
-snapshots_left 0
+await 30 "end of what was left" no_snapshots
 step "only what is ours is removed, and the rest of it when luthierd starts"
 
 used=$(lvs --noheadings -o data_percent vg/pool | tr -d ' ')

@@ -79,9 +79,8 @@ pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
 /// seconds with LVM.
 pub fn settle_all(images: &Path) {
     for id in Notes::of(images).all() {
-        match settle(images, &id) {
-            Ok(()) => tracing::info!(image = id.as_str(), "settled what a snapshot left of its disks"),
-            Err(e) => tracing::error!(image = id.as_str(), error = %e.message, "snapshots of disks are left"),
+        if let Err(e) = settle(images, &id) {
+            tracing::error!(image = id.as_str(), error = %e.message, "snapshots of disks are left");
         }
     }
 }
