@@ -7,6 +7,8 @@ use handoff::{ChannelTally, GroupNews, Job};
 use violin::session::{Missing, SeqPoint};
 use vnsnap::{GroupId, Local, Mode, Node, Point};
 
+use xen::time::{Instant, now};
+
 use super::meeting::{Meeting, Stage};
 use super::orders::id_out;
 use crate::net::Net;
@@ -17,6 +19,8 @@ pub(super) type News = Vec<(GroupNews, Vec<u8>)>;
 /// Where this host is in a group snapshot.
 pub(super) struct Current {
     pub(super) group: GroupId,
+    /// When it began here.
+    pub(super) began: Instant,
     mode: Mode,
     /// Which jobs are members here, once the shim has said so.
     jobs: Option<Vec<Job>>,
@@ -38,6 +42,7 @@ impl Current {
     pub(super) fn new(group: GroupId, mode: Mode) -> Self {
         Self {
             group,
+            began: now(),
             mode,
             jobs: None,
             members: Vec::new(),

@@ -12,7 +12,7 @@ use embassy_sync::signal::Signal;
 use handoff::{CutTimes, Job};
 use xen::DomId;
 use xen::select::{Either, select};
-use xen::time::{Instant, now, sleep};
+use xen::time::{Instant, sleep};
 
 /// How long a snapshot rests between two rounds of copying while it waits. A guest that writes
 /// little costs little so, and one that writes much is not far behind.
@@ -45,12 +45,12 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    /// A member that has not arrived.
-    pub(crate) fn new(job: Job, guest: DomId) -> Self {
+    /// A member that has not arrived, of a group that began here then.
+    pub(super) fn new(job: Job, guest: DomId, began: Instant) -> Self {
         Self {
             job,
             guest,
-            began: now(),
+            began,
             stage: Cell::new(Stage::Copying),
             times: Cell::default(),
             go: Signal::new(),
@@ -101,7 +101,7 @@ impl Meeting {
         self.stage.get()
     }
 
-    /// Notes a time, in microseconds since this was made.
+    /// Notes a time, in microseconds since the group began here.
     pub(super) fn note(&self, set: impl FnOnce(&mut CutTimes, u64)) {
         let mut times = self.times.get();
         set(&mut times, self.began.elapsed().as_micros() as u64);

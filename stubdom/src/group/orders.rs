@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use handoff::{GroupMode, GroupNews, GroupOrder, Job, MAX_GROUP_MANIFEST, word};
 use vnsnap::{Begin, GroupId, Local, Mode, Refusal};
 use xen::DomId;
+use xen::time::now;
 
 use super::{Groups, Meeting, State};
 use crate::net::now_ms;
@@ -13,8 +14,10 @@ use crate::net::now_ms;
 impl Groups {
     /// A snapshot begins that is one of a group's.
     pub(crate) fn join(&self, job: Job, guest: DomId) -> Rc<Meeting> {
-        let meeting = Rc::new(Meeting::new(job, guest));
-        match &mut self.state.borrow_mut().current {
+        let mut state = self.state.borrow_mut();
+        let began = state.current.as_ref().map_or_else(now, |current| current.began);
+        let meeting = Rc::new(Meeting::new(job, guest, began));
+        match &mut state.current {
             Some(current) => current.join(Rc::clone(&meeting)),
             // The group is over already: the shim will cancel this one, too.
             None => meeting.let_go(),
