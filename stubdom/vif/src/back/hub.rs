@@ -7,7 +7,6 @@
 //! sender no more slots than leave it a third of its ring for others (XSA-392).
 
 use alloc::boxed::Box;
-use core::task::{Context, Poll};
 
 use heapless::Deque;
 use xen::grant::{Relay, Remote};
@@ -79,7 +78,7 @@ pub(super) struct Member {
     /// Nothing is taken from the guest: what it sends waits in its ring.
     pub(super) frozen: bool,
     /// Notifications that came.
-    notifications: u64,
+    pub(super) notifications: u64,
 }
 
 /// Where a head is copied to. Never on two pages, which would take two copies.
@@ -354,55 +353,6 @@ impl Hub {
             let status = if frame.unreadable { netif::NETIF_RSP_ERROR } else { netif::NETIF_RSP_OKAY };
             port.rings.complete(sent, status);
         }
-    }
-
-    /// Makes all answers visible and notifies whom it concerns.
-    pub fn flush(&mut self) {
-        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
-        {
-            port.flush();
-        }
-    }
-
-    /// Notifies guests of what they sent, those who wait for that: before a rest.
-    pub fn settle(&mut self) {
-        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
-        {
-            port.settle();
-        }
-    }
-
-    /// Asks all front ends for events. Returns whether there is something to do already.
-    pub fn ask_for_events(&mut self) -> bool {
-        let mut busy = false;
-        for member in &mut self.members {
-            let open = member.broken.is_none() && !member.frozen && member.pause != Pause::All;
-            let Some(port) = member.port.as_mut().filter(|_| open) else { continue };
-            match port.rings.ask_for_events(member.wanted) {
-                Ok(some) => busy |= some,
-                Err(broken) => member.broken = Some(broken),
-            }
-        }
-        busy
-    }
-
-    /// Whether a frame waits for a guest's buffers.
-    pub fn waits(&self) -> bool {
-        self.members.iter().any(|m| m.wanted.is_some())
-    }
-
-    /// Ready when a guest has notified.
-    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ready = Poll::Pending;
-        for member in &mut self.members {
-            if let Some(port) = &member.port
-                && port.poll_event(cx, member.wanted.is_some()).is_ready()
-            {
-                member.notifications += 1;
-                ready = Poll::Ready(());
-            }
-        }
-        ready
     }
 }
 

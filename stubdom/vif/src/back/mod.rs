@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`frame`] | frames on their way |
 //! | [`gather`] | from the requests of a transmit ring to one frame |
-//! | [`hub`] | all ports, and the frames between them; `deliver` and `read` are parts of it |
+//! | [`hub`] | all ports, and the frames between them; `deliver`, `read` and `events` are parts of it |
+//! | [`pause`] | what is not done at a port for a while |
 //! | [`xenbus`] | when to connect and disconnect: the states of both ends |
 //! | [`node`] | what the front end says in xenstore, read with suspicion |
 //! | [`port`] | a connected vif: its two rings and its events |
 
 mod deliver;
+mod events;
 pub mod frame;
 pub mod gather;
 pub mod hub;
