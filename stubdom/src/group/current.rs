@@ -89,9 +89,9 @@ impl Current {
         self.closed = true;
     }
 
-    /// Whoever waits runs on: the group is over.
-    pub(super) fn let_all_go(&self) {
-        self.members.iter().for_each(|(member, _)| member.let_go());
+    /// The group is over: snapshots that still go on end, and their guests run on.
+    pub(super) fn end(&self) {
+        self.members.iter().for_each(|(member, _)| member.give_up());
     }
 
     /// Whether something happens here that nobody tells of.
@@ -103,7 +103,7 @@ impl Current {
     pub(super) fn advance(&mut self, net: &Net, node: &mut Node, news: &mut News, now: u64) {
         let (group, id) = (self.group, id_out(self.group));
         if self.go {
-            self.let_all_go();
+            self.members.iter().for_each(|(member, _)| member.let_go());
         }
         let slowest = self.slowest();
         if self.mode == Mode::Together && !self.ready && slowest >= Some(Stage::Waiting) {

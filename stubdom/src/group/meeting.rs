@@ -42,6 +42,7 @@ pub(crate) struct Meeting {
     times: Cell<CutTimes>,
     go: Signal<NoopRawMutex, ()>,
     gone: Cell<bool>,
+    over: Cell<bool>,
 }
 
 impl Meeting {
@@ -55,6 +56,7 @@ impl Meeting {
             times: Cell::default(),
             go: Signal::new(),
             gone: Cell::new(false),
+            over: Cell::new(false),
         }
     }
 
@@ -82,6 +84,17 @@ impl Meeting {
     pub(super) fn let_go(&self) {
         self.gone.set(true);
         self.go.signal(());
+    }
+
+    /// Whether the group is over: a snapshot that goes on is for nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Ends the snapshot, if it has not ended: the guest need not be suspended any more.
+    pub(super) fn give_up(&self) {
+        self.over.set(true);
+        self.let_go();
     }
 
     /// The guest stands still.

@@ -231,7 +231,7 @@ impl Groups {
     /// The group is over here, as far as guests and frames go: whoever still waits runs on.
     fn finish(&self, state: &mut State, group: vnsnap::GroupId, settle: Option<u32>) {
         if let Some(current) = state.current.take_if(|current| current.group == group) {
-            current.let_all_go();
+            current.end();
         }
         match settle {
             Some(epoch) => self.net.settle(group.network, epoch),

@@ -20,7 +20,7 @@ impl Groups {
         match &mut state.current {
             Some(current) => current.join(Rc::clone(&meeting)),
             // The group is over already: the shim will cancel this one, too.
-            None => meeting.let_go(),
+            None => meeting.give_up(),
         }
         meeting
     }

@@ -100,7 +100,8 @@ struct Driver<'a> {
 impl Driver<'_> {
     async fn drive(&mut self, mut engine: Precopy<AnyPolicy>) -> Result<handoff::Report, Failure> {
         let outcome = loop {
-            if self.mailbox.cancelled.get() && self.failure.is_none() {
+            let over = self.member.is_some_and(Meeting::is_over);
+            if (over || self.mailbox.cancelled.get()) && self.failure.is_none() {
                 self.failure = Some(Failure::Cancelled);
                 engine.on(Event::Cancelled, now().as_micros());
             }
