@@ -45,7 +45,7 @@ run inside 1 c 'guest ring 7000 10.1.0.2:7000 4 8 >/dev/console 2>&1 &'
 run inside 0 b 'guest ring 7000 10.1.0.4:7000 4 8 >/dev/console 2>&1 &'
 run inside 1 d 'guest ring 7000 10.1.0.1:7000 4 8 >/dev/console 2>&1 &'
 run inside 0 a 'guest ring 7000 10.1.0.3:7000 4 8 start >/dev/console 2>&1 &'
-run inside 0 a 'guest count-out 10.1.0.4:7001 10 >/dev/console 2>&1 &'
+run inside 0 a 'guest count-out 10.1.0.4:7001 20 >/dev/console 2>&1 &'
 goes_on
 step "tokens and datagrams go round"
 
