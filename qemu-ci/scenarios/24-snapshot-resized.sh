@@ -1,6 +1,6 @@
 # A guest whose memory is resized during a snapshot gets no image, one clear error, and runs on;
 # the next snapshot, of the new size, is restored.
-# only on: 4.17
+# only on: 4.20
 . /add/scenarios/luthier.sh
 
 start_luthier

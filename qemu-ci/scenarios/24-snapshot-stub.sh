@@ -1,7 +1,7 @@
 # The stub is an ordinary domain: small, no target, no device, no privilege; what it may read of
 # a guest is a window of read-only grants that exists only during a snapshot. It serves in less
 # than 32 MiB, a pool of 5 MiB included: a snapshot then succeeds and reports what did not fit.
-# only on: 4.17
+# only on: 4.20
 . /add/scenarios/luthier.sh
 
 bytes=$(stat -c %s /usr/lib/luthier/stubdom)

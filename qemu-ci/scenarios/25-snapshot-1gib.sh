@@ -1,6 +1,6 @@
 # A guest of 1 GiB, more than eight times what Xen's default grant limits let anyone read at a
 # time, is snapshotted through the same window as a small one, and comes back.
-# only on: 4.17
+# only on: 4.20
 . /add/scenarios/luthier.sh
 
 start_luthier

@@ -1,6 +1,6 @@
 # The stub domain is destroyed or paused in the middle of a snapshot, also while the guest stands
 # still: the shim lets the guest go on, and the next snapshot works.
-# only on: 4.17
+# only on: 4.20
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

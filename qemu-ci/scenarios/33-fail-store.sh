@@ -1,5 +1,5 @@
 # Disks that are full or read-only, and images that are damaged, cut short or not images at all.
-# only on: 4.17
+# only on: 4.20
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

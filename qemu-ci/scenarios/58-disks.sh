@@ -3,6 +3,7 @@
 # image is restored on clones of its disks; what the disk has must be what the memory remembers, and
 # whoever looks at it without the memory finds a file system as after a loss of power.
 # time limit: 1200 s
+# only on: 4.17
 . /add/scenarios/luthier.sh
 . /add/scenarios/disks.sh
 
