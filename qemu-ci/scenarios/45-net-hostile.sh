@@ -3,7 +3,7 @@
 # connection went on, and the hostile guest's port was closed with a reason where it broke the
 # protocol, or what it did was counted.
 # time limit: 1200 s
-# only on: 4.17
+# only on: 4.20
 . /add/scenarios/luthier.sh
 
 HOSTILE=/lab/guest/hostile
