@@ -1,7 +1,7 @@
 # Guests of one host on one network: ARP, ping, TCP both ways, IPv6, multicast. Counters say that a
 # frame for one guest passes one switch, to that guest alone. Then what goes wrong: an MTU too large,
 # a MAC address twice, a guest gone under load, the daemon gone, a guest restored.
-# time limit: 400 s
+# time limit: 800 s
 . /add/scenarios/net.sh
 
 start_switch 0

@@ -1,7 +1,7 @@
 # Two networks of one stub, whose guests have the same MAC and IP addresses: each talks to its own,
 # nothing crosses, and when one goes its double does not answer for it.
 # only on: 4.20
-# time limit: 400 s
+# time limit: 800 s
 . /add/scenarios/net.sh
 
 start_switch 0

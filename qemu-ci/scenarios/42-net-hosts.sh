@@ -3,7 +3,7 @@
 # that a frame passes two switches, and that a broadcast costs one datagram for the other host.
 # Then a peer with a wrong key, and an uplink that is lost and comes back.
 # hosts: 2
-# time limit: 400 s
+# time limit: 800 s
 . /add/scenarios/net.sh
 
 PATTERN=LUTHIER-IN-THE-CLEAR

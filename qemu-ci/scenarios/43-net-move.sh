@@ -6,7 +6,7 @@
 # acknowledged what its restored self has yet to send, which no TCP forgives. (One cut through both
 # guests comes with group snapshots.) So the image has lines that b never got, and sends them again.
 # hosts: 2
-# time limit: 400 s
+# time limit: 800 s
 . /add/scenarios/net.sh
 
 GUEST_MIB=128

@@ -4,7 +4,7 @@
 # where it was, no connection is reset, no datagram is lost, doubled or out of order.
 # GROUP_ROUNDS: how often (once); each second time the hosts are swapped, which takes minutes here.
 # hosts: 2
-# time limit: 900 s
+# time limit: 1500 s
 . /add/scenarios/net.sh
 
 GUEST_MIB=112
