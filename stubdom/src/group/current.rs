@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use handoff::{ChannelTally, GroupNews, Job};
 use violin::session::{Missing, SeqPoint};
 use vnsnap::{GroupId, Local, Mode, Node, Point};
-
 use xen::time::{Instant, now};
 
 use super::meeting::{Meeting, Stage};

@@ -178,18 +178,18 @@ impl Groups {
                 state.news.push((GroupNews::Prepare { group: id, mode, name, options }, bulk));
             }
             Output::Go { group } => {
-                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                if let Some(current) = state.current_of(group) {
                     current.go(self.net.seen_points());
                 }
             }
             Output::Expect { group, points } => {
-                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                if let Some(current) = state.current_of(group) {
                     current.expect(points);
                 }
             }
             Output::Close { group } => {
                 self.net.close_channels();
-                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                if let Some(current) = state.current_of(group) {
                     current.close();
                 }
             }
@@ -295,6 +295,11 @@ fn pieces(state: &mut State, octets: &[u8], news: impl Fn(u32, u32) -> GroupNews
 }
 
 impl State {
+    /// The group that this host takes part in, if it is this one.
+    fn current_of(&mut self, group: vnsnap::GroupId) -> Option<&mut Current> {
+        self.current.as_mut().filter(|current| current.group == group)
+    }
+
     /// Tells the node who has which network, if that has changed.
     fn meet(&mut self, switches: Vec<(u64, u64)>, peers: Vec<(u32, Vec<(u64, u64)>)>, now: u64) {
         if self.switches != switches {

@@ -45,7 +45,7 @@ impl Groups {
             }
             GroupOrder::Prepared { group, jobs } => {
                 let group = id_in(group);
-                if let Some(current) = state.current.as_mut().filter(|current| current.group == group) {
+                if let Some(current) = state.current_of(group) {
                     current.prepared(&jobs);
                     state.node.local(now, Local::Prepared { group, jobs: jobs.len() as u8 });
                 }

@@ -1,6 +1,6 @@
 //! What is played, and what comes of it.
 
-use std::fmt;
+pub use crate::schedule::Failure;
 
 use vnsnap::Mode;
 
@@ -62,21 +62,6 @@ impl Plan {
             mutant: Mutant::None,
             tell: false,
         }
-    }
-}
-
-/// A schedule that did not end well. Run it again with its seed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The seed.
-    pub seed: u64,
-    /// What was wrong.
-    pub what: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SIM_SEED={} {}", self.seed, self.what)
     }
 }
 
