@@ -122,7 +122,8 @@ run_hosts() {
         qemu_pids+=($!)
     done
     local main=${qemu_pids[-1]}
-    setpriv --pdeathsig KILL bash -c 'sleep "$1"; touch "$2/timed-out"; kill -KILL "$3"' \
+    # Without a child (`sleep`), which would outlive it, and whatever was locked for this run with it.
+    setpriv --pdeathsig KILL bash -c 'read -r -t "$1" <> <(:); touch "$2/timed-out"; kill -KILL "$3"' \
         watchdog "$timeout" "$run_dir" "$main" >/dev/null 2>&1 &
     watchdog=$!
     wait "$main" 2>/dev/null
