@@ -1,6 +1,6 @@
 # Cuts at random moments: for every policy and every codec the image equals the guest at the cut, page
-# for page. A run takes a quarter of the pairs of policy and codec on each release of Xen, every policy
-# and every codec among them, which is what there is time for; all are taken when CUTS is 1 below.
+# for page. A run takes an eighth of the pairs of policy and codec on each release of Xen, every policy
+# and every codec among them on both together, which is what there is time for; all with CUTS=1.
 # luthierd is held while the guest stands suspended, a tool of the lab
 # that knows nothing of Luthier writes down what the guest's memory is (`oracle`), and what the image
 # gives to `xl restore` must be that. Of the last cut a guest is restored, and its chain and its
@@ -45,8 +45,8 @@ cut_at_random() {
     step "cut $cuts: $policy, $codec: $(cat compared); $(figure pages_sent) sent in $(figure iterations) rounds, $(figure bytes_sent) bytes"
 }
 
-CUTS=4
-cuts=0 pair=$(xl info xen_version | awk -F. '{ print 2 * ($2 == 17) }')
+CUTS=${CUTS:-8}
+cuts=0 pair=$(xl info xen_version | awk -F. -v half=$((CUTS / 2)) '{ print half * ($2 == 17) }')
 for policy in $POLICIES; do
     pair=$((pair + 1))
     for codec in $CODECS; do
