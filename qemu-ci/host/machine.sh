@@ -18,7 +18,7 @@ stop_hosts() {
         kill -KILL "$pid" && wait "$pid" # wait: bash would tell of the killed job itself
     done 2>/dev/null
     qemu_pids=()
-    rm -f "$run_dir"/{initrd-*,disk-*,monitor-*}
+    rm -f "$run_dir"/{initrd-*,disk-*,monitor-*,pid-*}
 }
 
 # Removes the same of runs that were killed outright.
@@ -90,6 +90,21 @@ start_host() {
         -display none -monitor "unix:$run_dir/monitor-$host,server=on,wait=off" -no-reboot < <(nudge) 2>"$run_dir/qemu-$host.log"
 }
 
+# Does what host 0 asks for on its console (dom0/power): `lab: power N off` is a cable that is pulled,
+# and `on` boots that host again, with the disk that it had. Hosts that it starts end with it.
+serve_power() {
+    local host switch
+    while read -r host switch; do
+        if [ "$switch" = off ]; then
+            kill -KILL "$(cat "$run_dir/pid-$host")"
+        else
+            cat "$run_dir/xen-$host.log" >>"$run_dir/xen-$host-before.log"
+            start_host "$host" >/dev/null &
+            echo $! >"$run_dir/pid-$host"
+        fi
+    done < <(tail -n +1 -F --pid=$$ "$run_dir/xen-0.log" | sed -un 's/.*lab: power \([1-9]\) \(o[nf]*\).*/\1 \2/p')
+}
+
 show_end_of_logs() {
     say "the last lines of $run_dir/xen-0.log:"
     tail -n 40 "$run_dir/xen-0.log" 2>/dev/null | tr -d '\r' | cat -v >&2
@@ -120,8 +135,11 @@ run_hosts() {
             start_host "$host" >/dev/null &
         fi
         qemu_pids+=($!)
+        echo $! >"$run_dir/pid-$host"
     done
     local main=${qemu_pids[-1]}
+    serve_power 2>/dev/null &
+    qemu_pids+=($!)
     # Without a child (`sleep`), which would outlive it, and whatever was locked for this run with it.
     setpriv --pdeathsig KILL bash -c 'read -r -t "$1" <> <(:); touch "$2/timed-out"; kill -KILL "$3"' \
         watchdog "$timeout" "$run_dir" "$main" >/dev/null 2>&1 &

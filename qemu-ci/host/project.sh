@@ -68,7 +68,7 @@ stage_overlay() {
     cp "$built/guest" "$stage/guest-root/init"
     cpio_of "$stage/guest-root" | gzip -1 >"$stage/lab/guest/initrd.gz"
     rm -rf "$stage/guest-root"
-    install -m 755 "$LAB_DIR"/dom0/{onguest,start-luthier,labrsh} "$stage/usr/bin/"
+    install -m 755 "$LAB_DIR"/dom0/{onguest,start-luthier,labrsh,power} "$stage/usr/bin/"
     if [ "$net" = yes ]; then
         install -D -m 755 "$LAB_DIR/dom0/vif-ovs" "$stage/etc/xen/scripts/vif-ovs"
         stage_net_initrd "$stage" "$built/guest" "$release"

@@ -61,7 +61,7 @@ pub struct SnapshotOptions {
     /// what was sent before for the same page. blocks: parts of pages that were sent before.
     #[arg(long, value_name = "CODECS", default_value = "auto", value_parser = codecs)]
     pub codec: handoff::Codecs,
-    /// How long the guest may take to answer the request to suspend, in seconds
+    /// How long the guest may take to answer the request to suspend, in seconds; 15 at most with --net
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub suspend_timeout: u32,
     /// Leave out pages of live rounds that are dirty again

@@ -58,6 +58,8 @@ struct State {
     switches: Vec<(u64, u64)>,
     peers: Vec<(u32, Vec<(u64, u64)>)>,
     current: Option<Current>,
+    /// Whether there is a shim that could take part.
+    shim: bool,
     /// What the link is to tell the shim, in its order.
     news: Vec<(GroupNews, Vec<u8>)>,
     /// A manifest that comes from the shim in pieces, and those who should have it.
@@ -74,6 +76,7 @@ impl Groups {
             switches: Vec::new(),
             peers: Vec::new(),
             current: None,
+            shim: false,
             news: Vec::new(),
             manifest: Vec::new(),
             members: Vec::new(),
@@ -167,6 +170,11 @@ impl Groups {
             Output::Prepare { group, mode, name, options, members } => {
                 info!("group snapshot {name} ({group}) of {} hosts", members.len());
                 let id = orders::id_out(group);
+                if !state.shim {
+                    let why = "luthierd does not run on this host";
+                    state.node.local(now, Local::Refused { group, why });
+                    return;
+                }
                 if !self.net.begin_cut(group.network, group.epoch, mode == vnsnap::Mode::Together) {
                     let why = "the network of this host is beyond this epoch";
                     state.node.local(now, Local::Refused { group, why });
@@ -263,7 +271,8 @@ impl Groups {
     /// A shim has come: an earlier one may have learned how groups ended, and not told.
     pub(crate) fn shim_here(&self) {
         let mut state = self.state.borrow_mut();
-        let State { node, news, .. } = &mut *state;
+        let State { node, news, shim, .. } = &mut *state;
+        *shim = true;
         news.extend(
             node.undecided()
                 .into_iter()
@@ -278,9 +287,8 @@ impl Groups {
         let mut state = self.state.borrow_mut();
         state.news.clear();
         state.manifest.clear();
-        if let Some(group) = state.current.as_ref().map(|current| current.group) {
-            state.node.local(now_ms(), Local::Failed { group, why: "its shim has gone" });
-        }
+        state.shim = false;
+        state.node.shim_lost(now_ms());
         drop(state);
         self.wake.signal(());
     }

@@ -37,6 +37,21 @@ impl Node {
         self.settle();
     }
 
+    /// The shim is gone. What is not stored here yet ends, and what this switch coordinates. But what is
+    /// stored may be committed elsewhere, and a manifest that was given out may have its name: only the
+    /// shim knows, and is to be asked when it is back, by [`Output::Question`] of each of
+    /// [`Node::undecided`].
+    pub fn shim_lost(&mut self, now_ms: u64) {
+        self.io.now = self.io.clock.advance(now_ms);
+        let cause = Cause::Failed(text("its luthierd has gone"));
+        if self.coordinator.as_ref().is_some_and(|own| own.stage() < Stage::Writing) {
+            self.give_up(Why { member: self.io.me, cause });
+        } else if let Some(part) = &mut self.participant {
+            part.failed(&self.io, cause);
+        }
+        self.settle();
+    }
+
     fn participate(&mut self, group: GroupId, local: &Local<'_>) {
         let Some(part) = self.participant.as_mut().filter(|part| part.group == group) else { return };
         let io = &mut self.io;

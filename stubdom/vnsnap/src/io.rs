@@ -54,8 +54,8 @@ pub enum Local<'a> {
         /// The part.
         part: &'a [u8],
     },
-    /// It can't go on here: a job failed, a guest left, the shim is gone, what was stored is lost, or the
-    /// manifest that came does not have this host's part.
+    /// It can't go on here: a job failed, a guest left, what was stored is lost, or the manifest that came
+    /// does not have this host's part. (That the shim is gone is [`Node::shim_lost`](crate::Node::shim_lost).)
     Failed {
         /// The group.
         group: GroupId,

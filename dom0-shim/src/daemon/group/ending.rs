@@ -151,8 +151,20 @@ impl Participant {
         }
     }
 
-    /// Another host asks whether this one has the group.
+    /// The stub asks what there is of a group: for another host, or because it knows of it itself, and
+    /// this daemon is new. What is complete here and undecided must not be denied, or it would be lost.
     pub(super) fn answer(&mut self, group: GroupId) {
+        if let Some(left) = self.left.iter().find(|l| l.group == group) {
+            return self.ask_about(left);
+        }
+        if self.current(group).is_some_and(|a| matches!(a.state, State::Sealed) && !a.coordinator) {
+            return; // It was told.
+        }
+        self.decision(group);
+    }
+
+    /// Tells the stub whether this host has a group committed, with its manifest.
+    fn decision(&self, group: GroupId) {
         let manifest = self.folders.committed(group).unwrap_or_default();
         let (total, committed) = (manifest.len() as u32, !manifest.is_empty());
         if !committed {
@@ -160,6 +172,17 @@ impl Participant {
         }
         for (first, piece) in split(&manifest) {
             self.send(GroupOrder::Decision { group, committed, first, total }, piece);
+        }
+    }
+
+    /// Asks the stub what became of a group that this host can't know the end of by itself. A manifest
+    /// of its own goes with the question: the others may have given up, and never ask for it.
+    pub(super) fn ask_about(&self, left: &Left) {
+        let order = GroupOrder::Ask { group: left.group, committed: left.committed };
+        let switches: Vec<u8> = left.switches.iter().flat_map(|switch| switch.to_le_bytes()).collect();
+        self.send(order, &switches);
+        if left.committed {
+            self.decision(left.group);
         }
     }
 

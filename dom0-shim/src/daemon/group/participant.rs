@@ -291,13 +291,7 @@ impl Participant {
     /// Asks the stub what became of the groups whose end is not known.
     fn ask(&mut self, now: Instant) {
         self.asked = Some(now);
-        for left in &self.left {
-            let order = GroupOrder::Ask { group: left.group, committed: left.committed };
-            let switches: Vec<u8> = left.switches.iter().flat_map(|switch| switch.to_le_bytes()).collect();
-            if self.host.send(order, &switches).is_err() {
-                return;
-            }
-        }
+        self.left.iter().for_each(|left| self.ask_about(left));
     }
 }
 

@@ -136,6 +136,7 @@ impl Participant {
                 active.state = State::Sealed;
                 fault::at("group-sealed");
                 self.send(GroupOrder::Stored { group }, &part);
+                fault::at("group-stored");
                 self.phase(group, "stored");
             }
             Err(why) => self.fail(why, now),

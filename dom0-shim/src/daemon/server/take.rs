@@ -23,6 +23,10 @@ use crate::daemon::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::xl;
 
+/// The longest that a member of a group may take to suspend: less than the 20 s after which its stub gives
+/// the group up, which knows no guest's name.
+const MEMBER_SUSPENDS: Duration = Duration::from_secs(15);
+
 impl Server {
     /// Answers a client's request: a client that hangs up wants its snapshot no more.
     pub(super) fn snapshot(
@@ -126,6 +130,7 @@ impl Server {
         let image = writer.id().to_string();
         let (mailbox, mail) = Mailbox::new(Sink::new(writer, options.codec)?);
         claim.cancel_at(&mailbox);
+        let longest = if tie.is_some() { MEMBER_SUSPENDS } else { Duration::MAX };
         let guest = Guest::new(Parts {
             xen: self.xen.clone(),
             journal: self.journal.clone(),
@@ -133,7 +138,7 @@ impl Server {
             stub: connection.stub,
             frames,
             config,
-            suspend_timeout: Duration::from_secs(options.suspend_timeout.into()),
+            suspend_timeout: Duration::from_secs(options.suspend_timeout.into()).min(longest),
             cancelled: mailbox.cancelled(),
             log: LogPlan::new(base, options.keep_log),
             kept: self.kept.clone(),

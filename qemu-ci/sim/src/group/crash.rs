@@ -88,12 +88,9 @@ impl GroupHost {
         self.crashed_at = Some(now_ms);
         self.answer_all(now_ms, &Answer::Gone);
         self.jobs.clear();
-        // The stub sees that its shim is gone. What is stored is the shim's to decide, later.
-        if let Some(running) = self.stub.as_ref().and_then(|stub| stub.local.as_ref())
-            && !running.stored
-        {
-            let group = running.group;
-            self.fail(now_ms, group, "its shim is gone");
+        // The stub sees it.
+        if let Some(stub) = &mut self.stub {
+            stub.node.shim_lost(now_ms);
         }
     }
 

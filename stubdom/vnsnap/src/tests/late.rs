@@ -1,8 +1,10 @@
 //! What comes late, or to nobody: after the end, after a failure, to a shim that was down.
 
+use alloc::vec;
+
 use super::{BOSS, Bench, GROUP, ME, PEER, why};
 use crate::blob::Digest;
-use crate::message::{Body, Phase, Points, Verdict};
+use crate::message::{Body, Phase, Points, Verdict, What};
 use crate::{GroupId, Local, Output};
 
 #[test]
@@ -75,4 +77,66 @@ fn a_word_that_comes_after_the_end_changes_nothing() {
     // Of a group that nobody here knows, only its coordinator may make this host ask its shim.
     let group = GroupId { epoch: 9, ..GROUP };
     bench.shrugs_off(PEER, &Body::Commit { group, manifest: Digest::of(&[]), confirmed: true });
+}
+
+#[test]
+fn a_shim_that_goes_before_all_is_stored_fails_it() {
+    let mut bench = Bench::new();
+    bench.flip();
+    bench.said();
+    bench.node.shim_lost(0);
+    let failed = |(_, body): &(u64, Body)| matches!(body, Body::Report { phase: Phase::Failed(_), .. });
+    assert!(bench.said().iter().any(failed));
+}
+
+/// The coordinator may have it committed by now: who fails then takes from an operator what was said to
+/// be whole.
+#[test]
+fn what_is_stored_waits_for_a_shim_that_has_gone() {
+    let mut bench = Bench::new();
+    bench.store();
+    bench.said();
+    bench.node.shim_lost(0);
+    assert_eq!(bench.asked(), []);
+    let manifest = b"manifest";
+    bench
+        .hear(BOSS, &Body::Commit { group: GROUP, manifest: Digest::of(manifest), confirmed: false })
+        .unwrap();
+    let pull = |(to, body): &(u64, Body)| *to == BOSS && matches!(body, Body::Pull { .. });
+    assert!(bench.said().iter().any(pull), "the manifest of what is committed is fetched");
+    let octets = manifest.iter().copied().collect();
+    bench.hear(BOSS, &Body::Piece { group: GROUP, what: What::Manifest, offset: 0, octets }).unwrap();
+    assert!(matches!(bench.asked()[..], [Output::Commit { .. }]), "to nobody, as it happens");
+    // The shim is back, and has it undecided.
+    bench.node.local(0, Local::Ask { group: GROUP, members: &[BOSS, ME, PEER] });
+    assert!(matches!(bench.asked()[..], [Output::Commit { .. }]));
+}
+
+#[test]
+fn a_coordinator_whose_shim_goes_before_the_manifest_gives_up() {
+    let mut bench = Bench::new();
+    let group = bench.begin();
+    bench.outputs();
+    bench.node.shim_lost(0);
+    let asked = bench.asked();
+    assert!(asked.iter().any(|output| matches!(output, Output::Ended { result: Err(_), .. })), "{asked:?}");
+    assert_eq!((bench.node.running(), bench.node.undecided()), (None, vec![]), "{group}");
+}
+
+/// It may have renamed the manifest, or not.
+#[test]
+fn a_manifest_that_was_given_out_is_only_the_shims_to_give_up() {
+    for written in [true, false] {
+        let mut bench = Bench::alone();
+        let group = bench.write();
+        bench.node.shim_lost(0);
+        assert_eq!(bench.asked(), []);
+        assert_eq!(bench.node.undecided(), [group]);
+        let manifest = written.then_some(&b"manifest"[..]);
+        bench.node.local(0, Local::Decision { group, manifest, members: &[] });
+        let asked = bench.asked();
+        let ended =
+            |output: &&Output| matches!(output, Output::Ended { result, .. } if result.is_ok() == written);
+        assert_eq!(asked.iter().filter(ended).count(), 1, "{asked:?}");
+    }
 }

@@ -90,6 +90,31 @@ impl Bench {
         self.node.local(self.now, Local::Stored { group: GROUP, part: b"part" });
     }
 
+    /// A switch that is alone in its network.
+    fn alone() -> Self {
+        let mut bench = Self { node: Node::new(ME, 1, Config::default()), now: 0 };
+        bench.node.set_peers(0, NET, &[]);
+        bench
+    }
+
+    /// One that is alone, until the manifest is its shim's.
+    fn write(&mut self) -> GroupId {
+        let group = self.begin();
+        let steps = [
+            Local::Prepared { group, jobs: 1 },
+            Local::Ready { group },
+            Local::Flipped { group, points: &[] },
+            Local::Drained { group },
+            Local::Stored { group, part: b"part" },
+        ];
+        for step in steps {
+            self.outputs();
+            self.node.local(self.now, step);
+        }
+        assert!(matches!(self.asked()[..], [Output::Manifest { .. }]));
+        group
+    }
+
     fn begin(&mut self) -> GroupId {
         let begin = Begin { network: NET, mode: Mode::Together, name: "blue", options: &[] };
         self.node.begin(self.now, begin).unwrap()

@@ -11,6 +11,14 @@ fn asks(world: &World) -> Vec<(bool, Vec<u8>)> {
     lock(&world.fake.heard).iter().filter_map(is_ask).collect()
 }
 
+/// The manifest that the stub was told, put together.
+fn decided(world: &World) -> Vec<u8> {
+    let piece = |(order, bulk): &(GroupOrder, Vec<u8>)| {
+        matches!(order, GroupOrder::Decision { committed: true, .. }).then(|| bulk.clone())
+    };
+    lock(&world.fake.heard).iter().filter_map(piece).flatten().collect()
+}
+
 fn connect(world: &mut World) {
     lock(&world.fake.heard).clear();
     world.inbox.connected();
@@ -75,6 +83,24 @@ fn killed_after_it_was_sealed_the_others_are_asked_and_say_committed() {
     assert_eq!(world.whole(), ["blue", "web"]);
     connect(&mut world);
     assert!(asks(&world).is_empty());
+}
+
+/// The stub, which knows of it, asks each daemon that comes what it has.
+#[test]
+fn what_is_sealed_is_not_denied_to_a_stub_that_asks_for_it() {
+    let mut world = World::new(&["web"]);
+    let jobs = world.prepare(GROUP, NAME);
+    world.store(GROUP, &jobs);
+    let denied = |o: &GroupOrder| matches!(o, GroupOrder::Decision { committed: false, .. });
+    world.news(GroupNews::Question { group: GROUP }, &[]);
+    assert!(!world.heard(denied));
+    world.kill();
+    world.news(GroupNews::Question { group: GROUP }, &[]);
+    assert!(!world.heard(denied));
+    assert!(asks(&world).contains(&(false, switches())));
+    // What there is nothing of, is denied.
+    world.news(GroupNews::Question { group: GroupId { epoch: 99, ..GROUP } }, &[]);
+    assert!(world.heard(denied));
 }
 
 #[test]
@@ -147,6 +173,9 @@ fn a_coordinator_that_was_killed_after_the_commit_wants_to_hear_that_others_have
         assert_eq!(world.whole(), ["blue", "web"]);
         connect(&mut world);
         assert_eq!(asks(&world), [(true, switches())]);
+        // Those who gave it up will never ask for its manifest: it goes with the question.
+        let file = std::fs::read(world.fake.images.join("groups").join(NAME).join("manifest.json")).unwrap();
+        assert_eq!(decided(&world), file);
         match answer {
             "ended" => world.news(GroupNews::Ended { group: GROUP }, &[]),
             "committed" => {
