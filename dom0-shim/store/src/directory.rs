@@ -109,7 +109,11 @@ pub fn remove(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Err(Error::NotFound { path: path.to_path_buf() });
     }
-    if let Some(group) = group::of_image(directory_of(path), &name)? {
+    let group = match group::keep::group_of(path) {
+        None => group::of_image(directory_of(path), &name)?,
+        keeper => keeper,
+    };
+    if let Some(group) = group {
         let path = path.to_path_buf();
         return Err(GroupError::InGroup { path, group: group.to_string() }.into());
     }

@@ -40,6 +40,18 @@ pub enum Error {
         /// Directory that was looked for.
         path: PathBuf,
     },
+    /// What another host sent did not arrive as it was.
+    #[error("what another host sent did not arrive whole: {why}; nothing of it was kept, so send it again")]
+    Transfer {
+        /// What is wrong.
+        why: String,
+    },
+    /// Only an image that stands alone can be sent.
+    #[error("{} builds on another image, and can't be sent alone: `luthier merge` makes it stand alone", .path.display())]
+    NotAlone {
+        /// The image.
+        path: PathBuf,
+    },
     /// The directory of images is not there.
     #[error("there is no directory {}: create it, or name the one that images are in", .path.display())]
     NoDirectory {

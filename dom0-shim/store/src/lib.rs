@@ -73,6 +73,7 @@ mod sealed;
 pub mod state;
 pub mod table;
 mod time;
+pub mod transfer;
 mod verify;
 mod writer;
 pub mod xl;

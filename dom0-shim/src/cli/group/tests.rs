@@ -21,7 +21,7 @@ fn head(name: &str) -> Head {
 
 fn part(host: &str, switch: u64, members: Vec<Member>) -> Part {
     let channel = store::group::Channel { lost: 1, held: 17, ..Default::default() };
-    Part { host: host.into(), switch: switch_text(switch), members, channel, more: Map::new() }
+    Part { host: host.into(), switch: switch_text(switch), members, channel, kept_on: None, more: Map::new() }
 }
 
 fn member(n: u8, image: &str, contents: &str) -> Member {

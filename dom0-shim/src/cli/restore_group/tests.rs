@@ -40,6 +40,7 @@ fn manifest() -> Manifest {
         switch: switch_text(switch),
         members,
         channel: Channel { frames, ..Channel::default() },
+        kept_on: None,
         more: Default::default(),
     };
     let head = Head {

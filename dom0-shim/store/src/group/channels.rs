@@ -26,6 +26,11 @@ pub(super) fn file_name(switch: &str) -> String {
     format!("channels-{switch}")
 }
 
+/// The switch that a file of this name is of.
+pub(super) fn switch_of_file(name: &str) -> Option<&str> {
+    name.strip_prefix("channels-").filter(|switch| super::switch_of(switch).is_some())
+}
+
 /// Writes the file.
 #[derive(Debug)]
 pub(super) struct Writer {

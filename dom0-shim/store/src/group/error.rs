@@ -44,6 +44,12 @@ pub enum GroupError {
         /// The folder.
         path: PathBuf,
     },
+    /// Something is to be kept for a group that is not being taken here.
+    #[error("group {group} is not being taken here: it was given up, or this host takes no part in it")]
+    NotPending {
+        /// The group.
+        group: String,
+    },
     /// What a host says of its members can't be true.
     #[error("what host `{host}` says of its members can't be used: {why}")]
     BadPart {

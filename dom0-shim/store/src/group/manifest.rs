@@ -122,6 +122,15 @@ impl Manifest {
         if switch_of(&self.coordinator).is_none() || !switches.contains(self.coordinator.as_str()) {
             return Err("lacks the part of its coordinator".into());
         }
+        let keepers = self.hosts.iter().filter_map(|host| Some((host, host.kept_on.as_ref()?)));
+        for (host, keeper) in keepers {
+            if self.part(keeper).is_none_or(|keeper| keeper.kept_on.is_some()) {
+                return Err(format!(
+                    "has the images of host {} on a host that does not keep them",
+                    host.host
+                ));
+            }
+        }
         let mut seen = HashSet::new();
         for (host, member) in self.members() {
             if !seen.insert(&member.uuid) {
@@ -143,6 +152,11 @@ impl Manifest {
     /// All members with their hosts.
     pub fn members(&self) -> impl Iterator<Item = (&Part, &Member)> {
         self.hosts.iter().flat_map(|host| host.members.iter().map(move |member| (host, member)))
+    }
+
+    /// The part of the host that has the images and the frames of a part: its own, or its keeper's.
+    pub fn keeper<'a>(&'a self, part: &'a Part) -> &'a Part {
+        part.kept_on.as_ref().and_then(|keeper| self.part(keeper)).unwrap_or(part)
     }
 
     /// The part of a switch.

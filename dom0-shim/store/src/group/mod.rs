@@ -8,6 +8,7 @@
 //! | `manifest.json` | the whole group: all hosts, all members, their images and times; the same octets on every host ([`Manifest`]) |
 //! | `group.json` | what this host has of it: its own part ([`Own`]) |
 //! | `channels-SWITCH` | frames that were on their way to this host's members at the cut ([`channels`]) |
+//! | `kept/SWITCH` | what this host keeps for another one: its members' images, and its frames ([`keep`]) |
 //! | `confirmed` | empty; there where the group was coordinated, once another host has it, too |
 //!
 //! It is made in two steps, as its images are:
@@ -26,6 +27,7 @@
 
 pub mod channels;
 mod error;
+pub mod keep;
 mod manifest;
 mod name;
 mod own;

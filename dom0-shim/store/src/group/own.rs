@@ -13,7 +13,7 @@ use crate::sealed;
 /// The file's name.
 pub(super) const FILE: &str = "group.json";
 /// Its greatest length: a part in its readable form, which takes about twice the octets, and switches.
-const MAX_FILE: u64 = 4 * handoff::MAX_PART as u64;
+pub(super) const MAX_FILE: u64 = 4 * handoff::MAX_PART as u64;
 
 /// A group, as far as this host knows it by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,19 +77,23 @@ impl Own {
 
     /// Reads and checks the file in a folder.
     pub(super) fn read(folder: &Path, name: &GroupName) -> Result<Own> {
-        let bad =
-            |why: String| GroupError::Malformed { path: folder.to_path_buf(), why: format!("{FILE} {why}") };
-        let text = read(folder, FILE, MAX_FILE)?;
-        sealed::check(&text).map_err(|why| bad(why.into()))?;
-        check_format(folder, &text)?;
-        let own: Own = serde_json::from_slice(&text).map_err(|e| bad(format!("is not understood: {e}")))?;
-        own.part.check()?;
-        if own.name != name.as_str() {
-            return Err(bad("is of another group".into()).into());
+        let own = Self::decode(folder, &read(folder, FILE, MAX_FILE)?)?;
+        match own.name == name.as_str() {
+            true => Ok(own),
+            false => Err(bad(folder, "is of another group").into()),
         }
+    }
+
+    /// Reads and checks a file's contents. `path` is for messages.
+    pub(super) fn decode(path: &Path, text: &[u8]) -> Result<Own> {
+        sealed::check(text).map_err(|why| bad(path, why))?;
+        check_format(path, text)?;
+        let own: Own =
+            serde_json::from_slice(text).map_err(|e| bad(path, &format!("is not understood: {e}")))?;
+        own.part.check()?;
         let mut switches = std::iter::once(&own.coordinator).chain(&own.switches);
         if !switches.all(|switch| switch_of(switch).is_some()) {
-            return Err(bad("names a switch that can't be".into()).into());
+            return Err(bad(path, "names a switch that can't be").into());
         }
         Ok(own)
     }
@@ -108,6 +112,10 @@ impl Own {
             Some(_) => None,
         }
     }
+}
+
+fn bad(path: &Path, why: &str) -> GroupError {
+    GroupError::Malformed { path: path.to_path_buf(), why: format!("{FILE} {why}") }
 }
 
 /// Reads a file of a group's folder. What is wrong with it is wrong with the group.

@@ -32,6 +32,9 @@ pub struct Part {
     /// The frames to them.
     #[serde(default)]
     pub channel: Channel,
+    /// The switch of the host that keeps its members' images and frames, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_on: Option<String>,
     /// Whatever else its shim says.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -140,6 +143,11 @@ impl Part {
         check_name("host", &self.host)?;
         if switch_of(&self.switch).is_none_or(|id| id == 0) {
             return Err("its switch is not of 16 hexadecimal digits".into());
+        }
+        if let Some(keeper) = &self.kept_on
+            && (switch_of(keeper).is_none_or(|id| id == 0) || *keeper == self.switch)
+        {
+            return Err("its images are to be kept by no other switch".into());
         }
         let most = handoff::MAX_GROUP_JOBS;
         if self.members.len() > most {

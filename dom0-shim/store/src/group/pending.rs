@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::writer::Step;
-use super::{Group, GroupError, GroupName, Manifest, Own, folder};
+use super::{Group, GroupError, GroupName, Manifest, Own, folder, keep};
 use crate::directory::{REMOVED, destroy};
 use crate::error::{At, Error, Result};
 use crate::id::{PARTIAL, PENDING, is_there};
@@ -62,7 +62,8 @@ impl PendingGroup {
     /// [`super::recover`] after a crash. After a failure it is undecided as before.
     ///
     /// Fails with [`GroupError::OtherManifest`] when the manifest is not of this group, or says
-    /// something else of this host than its own part.
+    /// something else of this host than its own part, and with [`GroupError::NoImage`] when something is
+    /// not here that it says is kept here.
     pub fn commit(self, manifest: &[u8]) -> Result<Group> {
         self.commit_observed(manifest, &mut |_| {})
     }
@@ -72,6 +73,7 @@ impl PendingGroup {
         if let Some(why) = self.own.differs(&read) {
             return Err(GroupError::OtherManifest { path: self.path.clone(), why }.into());
         }
+        keep::check(&self.path, &self.own.part.switch, &read)?;
         let file = self.path.join("manifest.json");
         let temporary = self.path.join("manifest.json.new");
         // Of an attempt that was cut short.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::channels::{self, ChannelReader};
-use super::{GroupError, GroupName, Manifest, Member, Own, Part, folder, own};
+use super::{GroupError, GroupName, Manifest, Member, Own, Part, folder, keep, own};
 use crate::directory::{self, REMOVED, destroy};
 use crate::error::{At, Error, Result};
 use crate::id::{ImageId, PARTIAL, PENDING, is_there};
@@ -105,8 +105,14 @@ impl Group {
         part.switch == self.own.part.switch
     }
 
+    /// Whether this host keeps what a part has.
+    pub fn keeps(&self, part: &Part) -> bool {
+        part.kept_on.as_ref() == Some(&self.own.part.switch)
+    }
+
     /// Gives the images of this host's members their names, if they don't have them yet; returns
-    /// those that got theirs now. May be called again after a failure.
+    /// those that got theirs now. Those that another host keeps are removed instead. May be called
+    /// again after a failure.
     pub fn publish(&self) -> Result<Vec<ImageId>> {
         self.publish_observed(&mut || {})
     }
@@ -115,6 +121,13 @@ impl Group {
         let mut published = Vec::new();
         for member in &self.own.part.members {
             let id = member.image_id()?;
+            if self.own.part.kept_on.is_some() {
+                match discard_pending(&self.images, &id) {
+                    Ok(()) | Err(Error::NotFound { .. }) => observe(),
+                    Err(e) => return Err(e),
+                }
+                continue;
+            }
             match Pending::open(&self.images, &id) {
                 Ok(pending) => drop(pending.commit()?),
                 // Done before, or removed since.
@@ -141,12 +154,16 @@ impl Group {
 
     /// Where a member's image is. Its pages are not looked at: that is [`crate::Image::verify`]'s.
     pub fn place(&self, part: &Part, member: &Member) -> Place {
-        let path = self.images.join(&member.image);
+        let keeps = self.keeps(part);
+        let path = match keeps {
+            true => keep::image(&self.path, part, member),
+            false => self.images.join(&member.image),
+        };
         let there = is_there(&path);
         match there.then(|| pending::contents_of(&path)) {
             Some(Ok(contents)) if contents == member.contents => Place::Here(path),
             // Another host's guest may have the name of one of ours.
-            _ if !self.is_own(part) => Place::Elsewhere,
+            _ if !keeps && (!self.is_own(part) || part.kept_on.is_some()) => Place::Elsewhere,
             Some(Ok(_)) => Place::Changed,
             Some(Err(e)) => Place::Broken(e),
             None if is_there(&self.images.join(format!("{}{PENDING}", member.image))) => Place::Unnamed,
@@ -154,9 +171,9 @@ impl Group {
         }
     }
 
-    /// The images that go with the group: those that are here and the group's.
+    /// The images that go with the group: those that are here and the group's, beside its folder.
     fn here(&self) -> Vec<ImageId> {
-        let all = self.manifest.members();
+        let all = self.manifest.members().filter(|(part, _)| !self.keeps(part));
         let here = all.filter(|(part, member)| {
             matches!(self.place(part, member), Place::Here(_) | Place::Unnamed | Place::Broken(_))
         });
@@ -164,13 +181,16 @@ impl Group {
     }
 
     /// Opens the frames to a host's members; `None` if its file is not here, which is an error for
-    /// this host's own.
+    /// this host's own, and for those that it keeps.
     pub fn channels(&self, part: &Part) -> Result<Option<ChannelReader>> {
         let name = channels::file_name(&part.switch);
-        let path = self.path.join(&name);
+        let path = match self.keeps(part) {
+            true => keep::channels_of(&self.path, part),
+            false => self.path.join(&name),
+        };
         match is_there(&path) {
             true => ChannelReader::open(&path).map(Some),
-            false if self.is_own(part) => {
+            false if self.is_own(part) || self.keeps(part) => {
                 let why = format!("file `{name}` is missing");
                 Err(GroupError::Malformed { path: self.path.clone(), why }.into())
             }
@@ -244,8 +264,8 @@ pub fn of_image(images: &Path, image: &str) -> Result<Option<GroupName>> {
     Ok(None)
 }
 
-/// Removes a group and the images of its members that are here, and returns these. What others build
-/// on stays, and so does the whole group then. Cut short, it may be done again.
+/// Removes a group and the images of its members that are here, and returns those that are not kept for
+/// other hosts. What others build on stays, and so does the whole group then. Cut short, it may be done again.
 ///
 /// Fails with [`Error::HasChildren`], [`Error::InUse`], [`GroupError::NotFound`], and with
 /// [`GroupError::Undecided`]. A group that can't be read is removed as far as it can be.
@@ -256,6 +276,8 @@ pub fn remove(images: &Path, name: &GroupName) -> Result<Vec<ImageId>> {
     for id in &here {
         directory::check_unused(&images.join(id.as_str()))?;
     }
+    // They go with the folder.
+    let _kept = keep::claim(&folder(images).join(name.as_str()))?;
     for id in &here {
         directory::remove_member(&images.join(id.as_str()))?;
     }

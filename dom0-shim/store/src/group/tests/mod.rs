@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod keep;
 mod parts;
 
 use std::fs;
@@ -47,7 +48,7 @@ fn member(guest: &str, uuid_end: u8, pending: &Pending) -> Member {
 fn part(host: &str, switch: u64, members: Vec<Member>) -> Part {
     let channel = Channel { lost: 1, held: 5, ..Channel::default() };
     let more = [("clock".to_owned(), Value::from("tsc"))].into_iter().collect();
-    Part { host: host.into(), switch: switch_text(switch), members, channel, more }
+    Part { host: host.into(), switch: switch_text(switch), members, channel, kept_on: None, more }
 }
 
 /// The other host's part: one guest, whose image has a name that this host uses as well.
