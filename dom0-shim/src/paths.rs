@@ -29,3 +29,6 @@ pub const NET_CONFIG: &str = "/etc/luthier/net.toml";
 
 /// The secret key of this host's switch.
 pub const SWITCH_KEY: &str = "/etc/luthier/switch.key";
+
+/// The hosts that keep images for this one, and how they are reached.
+pub const STORAGE_CONFIG: &str = "/etc/luthier/storage.toml";

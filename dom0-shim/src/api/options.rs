@@ -55,6 +55,14 @@ pub struct SnapshotOptions {
     /// out; the image says so then, and a restored guest finds that disk as it is by then.
     #[arg(long = "no-disk", value_name = "DISK")]
     pub no_disk: Vec<String>,
+    /// Of a network: keep all its guests' images on this host
+    ///
+    /// It must have the network, and needs no guests there. Each host sends its images when they are
+    /// complete, by the command that its own /etc/luthier/storage.toml has for this name, and deletes them
+    /// when the whole group is committed, which comes after every page was verified there. Snapshots of
+    /// disks stay where the disks are.
+    #[arg(long, value_name = "HOST", value_parser = keeper)]
+    pub to: Option<String>,
     /// How pages travel and are stored: auto, none, or some of lz4, delta and blocks
     ///
     /// auto uses lz4 where it gains time, as measured while it goes on. delta: the difference to
@@ -94,6 +102,7 @@ impl Default for SnapshotOptions {
             parent: None,
             keep_log: false,
             no_disk: Vec::new(),
+            to: None,
             codec: handoff::Codecs::Auto,
             suspend_timeout: 30,
             skip: SkipWhen::Policy,
@@ -123,6 +132,9 @@ impl SnapshotOptions {
         }
         if self.downtime_us == 0 || self.downtime_us > MAX_DOWNTIME_US {
             return refuse("the downtime must be above 0 and at most 60 s", "As in --downtime 30ms");
+        }
+        if let Some(why) = self.to.as_deref().and_then(|to| keeper(to).err()) {
+            return refuse("the name after --to can't be a host's", &why);
         }
         if self.copy_batch == 0 || self.copy_batch > handoff::MAX_COPY_BATCH {
             return refuse("a hypercall copies 1 to 512 pages", "As in --copy-batch 64");
@@ -269,6 +281,15 @@ fn time_us(text: &str) -> std::result::Result<u32, String> {
         Some(us) if us >= 1.0 && us <= f64::from(MAX_DOWNTIME_US) => Ok(us as u32),
         Some(_) => Err("above 0 and at most 60s".into()),
         None => Err("a time with its unit, as in 30ms or 1s".into()),
+    }
+}
+
+/// A name of the operator's list of hosts that keep images.
+fn keeper(name: &str) -> std::result::Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match !name.is_empty() && name.len() <= 64 && !name.starts_with('-') && name.chars().all(fits) {
+        true => Ok(name.into()),
+        false => Err("1 to 64 letters, digits and - _ .".into()),
     }
 }
 

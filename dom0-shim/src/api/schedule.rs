@@ -70,6 +70,9 @@ impl ScheduleWish {
         if self.network().is_some() && self.incremental {
             return refuse("snapshots of a network stand alone", "Leave --incremental out");
         }
+        if self.network().is_none() && self.options.to.is_some() {
+            return refuse("--to is for networks", "Use it with --net");
+        }
         if name.is_empty() || name.len() > 128 || name.chars().any(|c| c.is_control() || c == '/') {
             return refuse("this can't be a guest's name", "`luthier status` shows the attached guests");
         }

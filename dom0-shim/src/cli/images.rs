@@ -23,7 +23,7 @@ pub(super) fn open(cli: &Cli, image: &str) -> Result<Image> {
 /// The path of an image by name or path.
 fn path(cli: &Cli, image: &str) -> Result<PathBuf> {
     match group::resolve(cli, image)? {
-        Named::Image(path) => Ok(path),
+        Named::Image(path) => group::kept(cli, image, path),
         Named::Group(_) => Err(Error::new(format!("`{image}` is a group, not an image"))
             .hint(format!("`luthier show {image}` names its images"))),
     }
@@ -76,11 +76,11 @@ pub(super) fn list(cli: &Cli, only_groups: bool) -> Result<()> {
         return Ok(());
     }
     let of = Membership::of(&groups);
-    let listed = if cli.images.exists() {
-        store::list(&cli.images).context("listing the images")?
-    } else {
-        Vec::new()
-    };
+    let mut listed = Vec::new();
+    if cli.images.exists() {
+        listed = store::list(&cli.images).context("listing the images")?;
+        listed.extend(store::group::keep::kept(&cli.images).context("listing the images of groups")?);
+    }
     if cli.json {
         let all: Vec<Value> = listed
             .iter()
@@ -127,7 +127,7 @@ pub(super) fn show(cli: &Cli, image: &str, output: Option<&Path>) -> Result<()> 
             return Err(Error::new("only the cut of a group can be drawn")
                 .hint(format!("`luthier report {image} -o FILE` draws the rounds of an image")));
         }
-        Named::Image(path) => Image::open(&path)?,
+        Named::Image(path) => Image::open(&group::kept(cli, image, path)?)?,
     };
     let m = image.manifest();
     if cli.json {
@@ -176,7 +176,7 @@ pub(super) fn show(cli: &Cli, image: &str, output: Option<&Path>) -> Result<()> 
 pub(super) fn verify(cli: &Cli, image: &str) -> Result<()> {
     let image = match group::resolve(cli, image)? {
         Named::Group(place) => return group::verify(cli, &place),
-        Named::Image(path) => Image::open(&path)?,
+        Named::Image(path) => Image::open(&group::kept(cli, image, path)?)?,
     };
     let verified = verify_all(&image)?;
     if cli.json {

@@ -11,6 +11,7 @@ mod group;
 mod images;
 mod net;
 mod print;
+mod receive;
 mod report;
 mod restore;
 mod restore_group;
@@ -135,7 +136,7 @@ pub enum Command {
     /// its way between them is part of the snapshot. All of it is committed, or nothing; every guest
     /// must be attached on its host.
     #[command(
-        after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z"
+        after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z\nIts images on a host that only keeps them (see boot/host/README.md, Storage):\n  luthier snapshot --net blue --to vault"
     )]
     Snapshot {
         /// The guest's name or domain id
@@ -226,6 +227,16 @@ pub enum Command {
         #[command(subcommand)]
         member: restore_group::MemberArgs,
     },
+    /// Receive what another host sends of a group that is being taken (plumbing)
+    ///
+    /// Called by luthierd of that host, over the remote shell of its /etc/luthier/storage.toml, for
+    /// `luthier snapshot --net NAME --to HOST`. Every page and record is checked; what is whole lies with
+    /// the group, and goes with it if that is given up.
+    Receive {
+        /// Receive nothing: only tell whether this group has begun here
+        #[arg(long, value_name = "GROUP")]
+        check: Option<store::GroupName>,
+    },
     /// Write an image as the stream that stock `xl restore` takes
     Export {
         /// Name or path of the image
@@ -311,6 +322,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Net { command } => net::run(cli, command),
         Command::Snapshot { guest, net, classic, options } => match (guest, net) {
             (_, Some(net)) => snapshot::run_net(cli, net, *classic, options),
+            (_, None) if options.to.is_some() => {
+                Err(Error::new("--to is for networks").hint("Use it with --net"))
+            }
             (guest, None) => snapshot::run(cli, guest.as_deref().unwrap_or_default(), options),
         },
         Command::Schedule(args) => schedule::run(cli, args),
@@ -325,6 +339,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             None => restore::run(cli, image, name.as_deref(), *paused),
         },
         Command::RestoreMember { member } => restore_group::run_member(cli, member),
+        Command::Receive { check } => receive::run(cli, check.as_ref()),
         Command::Export { image, format: Format::Xl, name, output } => {
             images::export(cli, image, name.as_deref(), output)
         }

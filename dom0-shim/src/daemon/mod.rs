@@ -27,6 +27,7 @@ mod schedule;
 mod server;
 mod sink;
 mod snapshot;
+mod storage;
 mod teller;
 mod window;
 mod xen;
@@ -69,6 +70,9 @@ pub struct Options {
     /// The secret key of this host's switch; made when it is first needed
     #[arg(long, value_name = "FILE", default_value = paths::SWITCH_KEY)]
     pub switch_key: PathBuf,
+    /// The hosts that keep images, and how they are reached
+    #[arg(long, value_name = "FILE", default_value = paths::STORAGE_CONFIG)]
+    pub storage_config: PathBuf,
     /// Write logs as JSON, one object a line
     #[arg(long)]
     pub log_json: bool,

@@ -1,7 +1,10 @@
-//! The disks' snapshots of a group's images: they go with the group.
+//! The disks' snapshots of a group's images: they go with the group, also those of images that another host
+//! keeps.
 
 use std::path::Path;
 
+use serde_json::Value;
+use store::group::Group;
 use store::{GroupName, ImageId};
 
 use super::notes::Notes;
@@ -13,19 +16,31 @@ use crate::error::Result;
 ///
 /// The group must not be open.
 pub fn remove_group(images: &Path, name: &GroupName) -> store::Result<(Vec<ImageId>, Result<()>)> {
-    let members = store::group::images_of(images, name)?;
+    let here = store::group::images_of(images, name)?;
+    let here = here.into_iter().map(|id| (of_folder(&images.join(id.as_str())), id));
+    let members: Vec<(Vec<Record>, ImageId)> = here.chain(kept_elsewhere(images, name)).collect();
     let mut snapshots = Ok(());
-    for id in &members {
-        let own = |record: &Record| record.has_snapshot() && record.is_of(id);
-        let records: Vec<Record> = of_folder(&images.join(id.as_str())).into_iter().filter(own).collect();
+    for (records, id) in &members {
+        let own = |record: &&Record| record.has_snapshot() && record.is_of(id);
+        let records: Vec<Record> = records.iter().filter(own).cloned().collect();
         if !records.is_empty() {
             snapshots = snapshots.and(Notes::of(images).put(id, &records).map(drop));
         }
     }
     let removed = store::group::remove(images, name);
     // Of images that stay, the snapshots stay.
-    for id in &members {
+    for (_, id) in &members {
         snapshots = snapshots.and(settle(images, id));
     }
     Ok((removed?, snapshots))
+}
+
+/// This host's members of a group whose images another host keeps, with what the group says of their disks.
+fn kept_elsewhere(images: &Path, name: &GroupName) -> Vec<(Vec<Record>, ImageId)> {
+    let Ok(group) = Group::open(images, name) else { return Vec::new() };
+    let own = &group.own().part;
+    let members = own.members.iter().filter(|_| own.kept_on.is_some());
+    let disks =
+        |disks: &[Value]| disks.iter().filter_map(|d| serde_json::from_value(d.clone()).ok()).collect();
+    members.filter_map(|member| Some((disks(&member.disks), member.image_id().ok()?))).collect()
 }

@@ -29,7 +29,7 @@ use std::path::Path;
 use serde_json::Value;
 use store::ImageId;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 pub use group::remove_group;
 use notes::Notes;
 pub use record::{Kept, Record};
@@ -59,7 +59,7 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
 }
 
 /// Decides about the snapshots that were noted for an image: they stay where it is there, or is to be
-/// (`.pending`), and go where it isn't. Without a note, or while somebody has it, it does nothing.
+/// (`.pending`), or is a group's whose images another host keeps, and go where it isn't. Without a note, or while somebody has it, it does nothing.
 pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
     let notes = Notes::of(images);
     if images.join(format!("{id}.pending")).exists() {
@@ -67,7 +67,8 @@ pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
     }
     // A snapshot in progress decides itself.
     let Some(_claim) = notes.claim(id) else { return Ok(()) };
-    if !images.join(id.as_str()).exists() {
+    let is_there = images.join(id.as_str()).exists();
+    if !is_there && !store::group::is_kept_elsewhere(images, id.as_str()).map_err(Error::from)? {
         for record in notes.get(id).iter().filter(|record| record.is_of(id)) {
             record.remove_snapshot()?;
         }

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{At, Error, Result};
 use crate::extents::Extents;
@@ -18,6 +19,11 @@ pub(crate) enum Lock {
     /// To replace it: nobody else may use it.
     Exclusive,
 }
+
+/// How often, and how soon again, a lock that somebody has is tried: a process that is being started has a
+/// copy of each lock of its parent, until it runs its own program.
+const TRIES: u32 = 10;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A committed image's directory, locked for as long as this value lives.
 #[derive(Debug)]
@@ -86,18 +92,26 @@ pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// Locks a directory. The lock ends when the file is dropped. Fails with [`Error::InUse`], and does
-/// not wait.
+/// Locks a directory. The lock ends when the file is dropped. Fails with [`Error::InUse`], and waits no
+/// longer than a process takes to start.
 pub(crate) fn lock(path: &Path, how: Lock) -> Result<File> {
     lock_opened(File::open(path).at("opening", path)?, path, how)
 }
 
 fn lock_opened(dir: File, path: &Path, how: Lock) -> Result<File> {
     let in_use = || Error::InUse { path: path.to_path_buf() };
-    let locked = match how {
+    let try_once = || match how {
         Lock::Shared => dir.try_lock_shared(),
         Lock::Exclusive => dir.try_lock(),
     };
+    let mut locked = try_once();
+    for _ in 0..TRIES {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOOK);
+        locked = try_once();
+    }
     match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use()),

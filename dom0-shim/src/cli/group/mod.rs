@@ -71,6 +71,24 @@ pub(super) fn resolve(cli: &Cli, name: &str) -> Result<Named> {
     place.map(Named::Group)
 }
 
+/// The path of an image whose name stands for `path`: if there is none, one of that name which a group keeps
+/// for another host.
+///
+/// # Errors
+/// Several groups, or hosts, have one.
+pub(super) fn kept(cli: &Cli, name: &str, path: PathBuf) -> Result<PathBuf> {
+    if path.exists() || name.contains('/') || !cli.images.is_dir() {
+        return Ok(path);
+    }
+    let all = store::group::keep::kept(&cli.images)?;
+    let mut found = all.into_iter().filter(|kept| kept.id.as_str() == name).map(|kept| kept.path);
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => Err(Error::new(format!("two hosts' images `{name}` are kept here"))
+            .hint(format!("Say {} or {}", one.display(), other.display()))),
+        (one, _) => Ok(one.unwrap_or(path)),
+    }
+}
+
 /// Whether the group is there, decided or not.
 fn is_there(place: &Place) -> bool {
     let folder = place.images.join(GROUPS);

@@ -52,9 +52,14 @@ fn text(group: &Group) {
     println!();
     members_head();
     for (host, member) in m.members() {
+        let there = match host.kept_on {
+            Some(_) => format!(" (kept on {})", m.keeper(host).host),
+            None => " (there)".into(),
+        };
         let at = match group.place(host, member) {
+            Where::Here(_) if group.keeps(host) => " (kept here)",
             Where::Here(_) => "",
-            Where::Elsewhere => " (there)",
+            Where::Elsewhere => &there,
             Where::Missing => " (missing)",
             Where::Unnamed => " (not named yet)",
             Where::Changed => " (replaced)",
@@ -127,9 +132,11 @@ fn member_line(host: &Part, m: &Member, at: &str) {
 }
 
 fn disks<'a>(members: impl Iterator<Item = (&'a Part, &'a Member)>) {
-    for (_, member) in members {
+    for (host, member) in members {
+        // They never go with an image to another host.
+        let at = host.kept_on.as_ref().map(|_| format!(" (on {})", host.host)).unwrap_or_default();
         for disk in &member.disks {
-            println!("disk     {} {}", member.guest, disk_text(disk));
+            println!("disk     {} {}{at}", member.guest, disk_text(disk));
         }
     }
 }

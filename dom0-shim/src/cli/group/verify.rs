@@ -65,7 +65,10 @@ impl Found {
     fn member(&mut self, cli: &Cli, group: &Group, host: &Part, m: &Member) {
         let what = format!("{} ({})", m.guest, m.image);
         let verified = match group.place(host, m) {
-            Where::Elsewhere => return self.elsewhere.push(format!("{what} on host {}", host.host)),
+            Where::Elsewhere => {
+                let keeper = group.manifest().keeper(host);
+                return self.elsewhere.push(format!("{what} on host {}", keeper.host));
+            }
             Where::Here(path) => Image::open(&path).map_err(Error::from).and_then(|image| {
                 let verified = images::verify_all(&image)?;
                 // It may have been replaced since it was looked at.

@@ -56,6 +56,7 @@ impl Screen {
                 "begun" => "begun: all hosts of the network are asked",
                 "prepared" => "the guests of this host are being copied",
                 "drained" => "all guests were cut and run on; frames that were under way are stored",
+                "sending" => "the images of this host go to where they are kept",
                 "stored" => "this host is done, and waits for the others",
                 other => other,
             }),

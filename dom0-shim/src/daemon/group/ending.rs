@@ -118,7 +118,7 @@ impl Participant {
             Some(active) if matches!(active.state, State::GivenUp(_)) => {}
             Some(active) => {
                 let why = active.why.take().unwrap_or_else(reason);
-                active.cancel_members();
+                active.cancel();
                 active.state = State::GivenUp(why);
                 self.clear_if_given_up();
             }
@@ -128,7 +128,7 @@ impl Participant {
 
     /// When the last member of a group that was given up has ended: removes what was stored.
     pub(super) fn clear_if_given_up(&mut self) {
-        let ended = |a: &mut Active| matches!(a.state, State::GivenUp(_)) && a.seats.iter().all(|s| !s.busy);
+        let ended = |a: &mut Active| matches!(a.state, State::GivenUp(_)) && !a.is_busy();
         let Some(active) = self.active.take_if(ended) else { return };
         let State::GivenUp(why) = active.state else { return };
         tracing::warn!(group = active.about.name, why = %why.message, "group snapshot given up");

@@ -223,10 +223,14 @@ impl Folders {
 }
 
 /// Whether a commit failed because the manifest says something else of this host than it knows itself:
-/// then it is of another group, say of one before all hosts forgot what numbers were in use.
+/// then it is of another group, say of one before all hosts forgot what numbers were in use; or because
+/// something is lost that was to be kept here.
 pub(super) fn is_other(why: &store::Error) -> bool {
-    use store::group::GroupError::{BadPart, Malformed, OtherManifest};
-    matches!(why, store::Error::Group(OtherManifest { .. } | Malformed { .. } | BadPart { .. }))
+    use store::group::GroupError::{BadPart, Malformed, NoImage, OtherManifest};
+    matches!(
+        why,
+        store::Error::Group(OtherManifest { .. } | Malformed { .. } | BadPart { .. } | NoImage { .. })
+    )
 }
 
 /// Removes a group with its images and the snapshots of their disks.

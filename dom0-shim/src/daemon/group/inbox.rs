@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use handoff::{GroupId, GroupMode, GroupNews, Job};
 
+use super::keeping::Errand;
 use super::member::Taken;
 use crate::api::{Event, SnapshotOptions};
 use crate::error::Result;
@@ -66,6 +67,8 @@ pub(super) enum Letter {
     Cancel(String),
     /// A member of a group.
     Member(GroupId, usize, Said),
+    /// What was to be done beside the members, or why it was not.
+    Errand(GroupId, Result<Errand>),
 }
 
 /// Where letters are left.
@@ -122,6 +125,11 @@ impl Inbox {
     /// What a member's thread says.
     pub(super) fn member(&self, group: GroupId, seat: usize, said: Said) {
         self.leave(Letter::Member(group, seat, said));
+    }
+
+    /// An errand of a group has ended.
+    pub(super) fn errand(&self, group: GroupId, done: Result<Errand>) {
+        self.leave(Letter::Errand(group, done));
     }
 
     fn leave(&self, letter: Letter) {

@@ -42,7 +42,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn new(member: Member) -> Self {
-        Self { member, cancel: None, job: None, cut: None, busy: true, taken: None }
+        Self { member, cancel: None, job: None, cut: None, busy: false, taken: None }
     }
 
     /// What the host's part says of it.
@@ -85,12 +85,13 @@ pub(super) fn part(
     seats: &[Seat],
     tally: &ChannelTally,
     keep: Option<u16>,
+    kept_on: Option<String>,
 ) -> Result<Part> {
     let members = seats.iter().map(Seat::part).collect::<Result<_>>()?;
     let ChannelTally { recorded: _, missed, lost, unknown, held, dropped } = *tally;
     let channel = Channel { missed, lost, unknown: unknown.into(), held, dropped, ..Channel::default() };
     let more = keep.map(|keep| (KEEP.to_owned(), keep.into())).into_iter().collect();
-    Ok(Part { host, switch: group::switch_text(switch), members, channel, more })
+    Ok(Part { host, switch: group::switch_text(switch), members, channel, kept_on, more })
 }
 
 fn ms(us: u64) -> f64 {

@@ -16,13 +16,15 @@
 //!
 //! Steps for faults of tests ([`super::fault`]): `group-prepared` (the members have begun, the stub
 //! was not told), `group-pending` (a member's image is complete), `group-drained`, `group-sealed` (the
-//! stub was not told), `group-manifest` (all parts are here, nothing is written), `group-renamed` (the
-//! commit is done, the stub was not told), `group-committed`, `group-aborted`.
+//! stub was not told), `group-kept` (another host has the images, the stub was not told), `group-manifest`
+//! (all parts are here, nothing is written), `group-renamed` (the commit is done, the stub was not told),
+//! `group-committed`, `group-aborted`.
 
 mod ending;
 mod epochs;
 mod folders;
 mod inbox;
+mod keeping;
 mod member;
 mod participant;
 mod pieces;
@@ -33,9 +35,11 @@ mod tests;
 mod told;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use handoff::{GroupId, GroupMode, GroupOrder};
+use store::group::keep::Received;
 
 use crate::api::SnapshotOptions;
 use crate::error::Result;
@@ -90,6 +94,13 @@ pub(super) trait Host: Send + Sync + 'static {
         options: &SnapshotOptions,
         said: &mut dyn FnMut(Said),
     ) -> Result<Taken>;
+
+    /// Asks the host that is to keep the images whether it takes part in a group that has begun; returns
+    /// its switch. Gives up when `stop` is set.
+    fn reach(&self, to: &str, name: &str, stop: &AtomicBool) -> Result<String>;
+
+    /// Sends what is sealed here of a group to the host that is to keep it; returns what that one has then.
+    fn keep(&self, to: &str, name: &str, stop: &AtomicBool) -> Result<Received>;
 
     /// Tells the stub.
     fn send(&self, order: GroupOrder, bulk: &[u8]) -> Result<()>;

@@ -92,6 +92,7 @@ impl Participant {
             Letter::Begin(wish) => self.begin(wish, now),
             Letter::Cancel(name) => self.cancel(&name),
             Letter::Member(group, seat, said) => self.member(group, seat, said, now),
+            Letter::Errand(group, done) => self.errand(group, done, now),
         }
         self.tick(now);
     }
@@ -256,11 +257,16 @@ impl Participant {
         };
         tracing::info!(group = name, members = members.len(), "group snapshot begins");
         let seats = members.iter().cloned().map(Seat::new).collect();
-        self.active = Some(Active::new(about.clone(), coordinator, switch, seats));
-        for (seat, member) in members.into_iter().enumerate() {
-            self.start(seat, member, about.clone(), options.clone());
+        // What has no members has nothing to send, and what is to be kept here stays.
+        let to = options.to.clone().filter(|to| !members.is_empty() && *to != self.host.host());
+        let mut active = Active::new(about, coordinator, switch, seats);
+        (active.options, active.to) = (options, to);
+        let far = active.to.is_some();
+        self.active = Some(active);
+        match far {
+            true => self.reach(),
+            false => self.start_members(),
         }
-        self.prepared();
     }
 
     /// The stub is gone, and with it whoever could decide, but for what is sealed.

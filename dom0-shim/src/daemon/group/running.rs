@@ -9,17 +9,21 @@ use serde_json::json;
 
 use super::About;
 use super::inbox::Said;
-use super::member::{Member, Seat, part};
+use super::keeping::{Stop, call_off};
+use super::member::{Seat, part};
 use super::participant::Participant;
 use super::pieces::Pieces;
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::fault;
 use crate::error::Error;
+
 /// How far the group is here.
 #[derive(Debug)]
 pub(super) enum State {
     /// Members run, or wait for the others.
     Running,
+    /// All is sealed, as this part, and goes to the host that keeps it.
+    Sending(Vec<u8>),
     /// All is sealed, and the stub was told.
     Sealed,
     /// It failed here; the stub is to give it up.
@@ -37,6 +41,13 @@ pub(super) struct Active {
     pub(super) state: State,
     pub(super) pieces: Pieces,
     switch: u64,
+    /// How members are taken.
+    pub(super) options: SnapshotOptions,
+    /// Who is to keep the images, if not this host; and its switch, once that is known.
+    pub(super) to: Option<String>,
+    pub(super) kept_on: Option<String>,
+    /// What is being done beside the members.
+    pub(super) errand: Option<Stop>,
     pub(super) tally: Option<ChannelTally>,
     prepared: bool,
     /// Why it failed, in more words than the stub's.
@@ -44,11 +55,22 @@ pub(super) struct Active {
 }
 
 impl Participant {
-    /// Takes a member's snapshot in a thread of its own.
-    pub(super) fn start(&self, seat: usize, member: Member, about: About, options: SnapshotOptions) {
+    /// Takes the snapshots of all members, each in a thread of its own.
+    pub(super) fn start_members(&mut self) {
+        let seats = self.active.as_ref().map_or(0, |a| a.seats.len());
+        (0..seats).for_each(|seat| self.start(seat));
+        self.prepared();
+    }
+
+    fn start(&mut self, number: usize) {
+        let Some(active) = &mut self.active else { return };
+        let (about, options) = (active.about.clone(), active.options.clone());
+        let Some(seat) = active.seats.get_mut(number) else { return };
+        seat.busy = true;
+        let member = seat.member.clone();
         let (host, inbox) = (Arc::clone(&self.host), self.inbox.clone());
         std::thread::spawn(move || {
-            let group = about.group;
+            let (seat, group) = (number, about.group);
             let taken = host
                 .take(&member, &about, &options, &mut |said| inbox.member(group, seat, said))
                 .map_err(|e| {
@@ -128,17 +150,10 @@ impl Participant {
         if active.seats.iter().any(|s| s.busy || s.taken.is_none()) {
             return;
         }
-        let group = active.about.group;
-        let keep = active.about.keep;
-        let part = part(self.host.host(), active.switch, &active.seats, &tally, keep);
+        let (keep, kept_on) = (active.about.keep, active.kept_on.clone());
+        let part = part(self.host.host(), active.switch, &active.seats, &tally, keep, kept_on);
         match part.and_then(|part| self.folders.seal(part)) {
-            Ok(part) => {
-                active.state = State::Sealed;
-                fault::at("group-sealed");
-                self.send(GroupOrder::Stored { group }, &part);
-                fault::at("group-stored");
-                self.phase(group, "stored");
-            }
+            Ok(part) => self.sealed(part),
             Err(why) => self.fail(why, now),
         }
     }
@@ -146,7 +161,10 @@ impl Participant {
     /// It can't go on here.
     pub(super) fn fail(&mut self, why: Error, now: Instant) {
         let detail = self.detail(&why);
-        let Some(active) = self.active.as_mut().filter(|a| matches!(a.state, State::Running | State::Sealed))
+        let Some(active) = self
+            .active
+            .as_mut()
+            .filter(|a| matches!(a.state, State::Running | State::Sending(_) | State::Sealed))
         else {
             return;
         };
@@ -158,7 +176,7 @@ impl Participant {
         active.state = State::Failed(now);
         active.why = Some(why);
         let group = active.about.group;
-        active.cancel_members();
+        active.cancel();
         self.send(GroupOrder::Failed { group, why: detail }, &[]);
     }
 
@@ -191,11 +209,36 @@ impl Participant {
 
 impl Active {
     pub(super) fn new(about: About, coordinator: bool, switch: u64, seats: Vec<Seat>) -> Self {
-        let (state, pieces, tally) = (State::Running, Pieces::default(), None);
-        Self { about, coordinator, seats, state, pieces, switch, tally, prepared: false, why: None }
+        Self {
+            about,
+            coordinator,
+            seats,
+            state: State::Running,
+            pieces: Pieces::default(),
+            switch,
+            options: SnapshotOptions::default(),
+            to: None,
+            kept_on: None,
+            errand: None,
+            tally: None,
+            prepared: false,
+            why: None,
+        }
     }
 
-    pub(super) fn cancel_members(&self) {
+    /// This host's switch, as parts name it.
+    pub(super) fn switch_text(&self) -> String {
+        store::group::switch_text(self.switch)
+    }
+
+    /// Whether threads still work for it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.errand.is_some() || self.seats.iter().any(|s| s.busy)
+    }
+
+    /// Calls off whatever is being done for it.
+    pub(super) fn cancel(&self) {
+        call_off(self.errand.as_ref());
         for cancel in self.seats.iter().filter(|s| s.busy).filter_map(|s| s.cancel.as_ref()) {
             cancel();
         }

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use handoff::{GroupMode, GroupOrder, ToStub};
 use serde_json::{Value, json};
 use store::GroupName;
+use store::group::keep::Received;
 
 use super::stub::cut_off;
 use super::take::{Tie, uuid_text};
@@ -62,7 +64,10 @@ impl Server {
         let network = self.net.find(net)?;
         self.link.connection()?;
         // Found at once here; other hosts find theirs when they are asked.
-        self.members(network.id)?;
+        let members = self.members(network.id)?;
+        if let Some(to) = options.to.as_ref().filter(|to| !members.is_empty() && **to != self.host()) {
+            self.storage.shell(to)?;
+        }
         let name = GroupName::unused(&self.options.images, &network.name, SystemTime::now())?.to_string();
         let mode = if classic { GroupMode::Classic } else { GroupMode::Together };
         let (sender, events) = channel();
@@ -157,6 +162,14 @@ impl Host for Server {
         )?;
         let text = |name: &str| figures.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Taken { image: text("image"), contents: text("contents"), figures })
+    }
+
+    fn reach(&self, to: &str, name: &str, stop: &AtomicBool) -> Result<String> {
+        self.storage.reach(to, name, stop)
+    }
+
+    fn keep(&self, to: &str, name: &str, stop: &AtomicBool) -> Result<Received> {
+        self.storage.keep(to, &self.options.images, name, stop)
     }
 
     fn send(&self, order: GroupOrder, bulk: &[u8]) -> Result<()> {

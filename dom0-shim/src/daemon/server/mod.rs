@@ -28,6 +28,7 @@ use super::net::Net;
 use super::plan::Costs;
 use super::recovery::Mender;
 use super::schedule::Scheduler;
+use super::storage::Storage;
 use super::teller::Teller;
 use super::xen::Xen;
 use crate::api::{Event, Request};
@@ -46,6 +47,7 @@ pub(super) struct Server {
     link: Arc<Link>,
     net: Arc<Net>,
     groups: Inbox,
+    storage: Storage,
     allowed: Mutex<AllowList>,
     desk: Desk,
     /// What suspending guests costs on this host.
@@ -70,8 +72,10 @@ impl Server {
         let allowed = Mutex::new(AllowList::open(&options.run));
         let schedules = Scheduler::open(&options.state, &|image| schedule::is_there(&options.images, image));
         let Mender { xen, journal, kept, desk } = mender.clone();
+        let storage = Storage::new(options.storage_config.clone());
         Self {
             options,
+            storage,
             xen,
             journal,
             kept,

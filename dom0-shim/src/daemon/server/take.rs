@@ -36,6 +36,9 @@ impl Server {
         guest: &str,
         options: &SnapshotOptions,
     ) -> Result<Value> {
+        if options.to.is_some() {
+            return Err(Error::new("--to is for networks").hint("Use it with --net"));
+        }
         let tell = &mut |event| {
             let _ = teller.tell(event);
         };

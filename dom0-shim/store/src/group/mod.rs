@@ -47,7 +47,7 @@ pub use own::Own;
 pub use part::{Channel, Member, Part};
 pub use pending::PendingGroup;
 pub use recover::{Recovered, recover, sweep};
-pub use whole::{Group, Listed, Place, State, images_of, list, of_image, remove};
+pub use whole::{Group, Listed, Place, State, images_of, is_kept_elsewhere, list, of_image, remove};
 pub use writer::{GroupWriter, Head};
 
 use serde::{Deserialize, Serialize};

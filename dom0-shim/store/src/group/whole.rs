@@ -264,6 +264,17 @@ pub fn of_image(images: &Path, image: &str) -> Result<Option<GroupName>> {
     Ok(None)
 }
 
+/// Whether an image is this host's in a committed group, and another host keeps it.
+pub fn is_kept_elsewhere(images: &Path, image: &str) -> Result<bool> {
+    for (name, path) in named(images, "")? {
+        let part = Own::read(&path, &name)?.part;
+        if part.kept_on.is_some() && part.members.iter().any(|member| member.image == image) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes a group and the images of its members that are here, and returns those that are not kept for
 /// other hosts. What others build on stays, and so does the whole group then. Cut short, it may be done again.
 ///

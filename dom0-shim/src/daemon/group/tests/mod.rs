@@ -3,6 +3,7 @@
 
 mod crash;
 mod failures;
+mod keep;
 mod whole;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use handoff::{
     CHANNEL_RECORD_LEN, ChannelRecord, ChannelTally, CutTimes, GroupId, GroupMode, GroupName, GroupNews,
     GroupOrder, Job,
 };
+use store::group::keep::Received;
 use store::group::{Part, switch_text};
 use store::{Extents, ImageId, ImageWriter, MemoryFigures, Meta, State as Records, StateKind, XenVersion};
 
@@ -46,6 +48,25 @@ struct Fake {
     running: AtomicU32,
     jobs: AtomicU32,
     down: AtomicBool,
+    /// The host that keeps images: its directory, or why it can't be reached.
+    vault: Mutex<Result<PathBuf>>,
+    /// What becomes of the stream on its way there.
+    wire: Mutex<Wire>,
+}
+
+/// A stream's way to the host that keeps images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wire {
+    #[default]
+    Good,
+    /// One octet of it is another.
+    Flips,
+    /// It ends before its end.
+    CutOff,
+    /// Nobody reads it, until it is called off.
+    Stuck,
+    /// It is received, and something else is told.
+    Lies,
 }
 
 impl Host for Fake {
@@ -72,6 +93,38 @@ impl Host for Fake {
         let taken = self.play(member, said);
         self.running.fetch_sub(1, Ordering::SeqCst);
         taken
+    }
+
+    fn reach(&self, to: &str, name: &str, _stop: &AtomicBool) -> Result<String> {
+        assert_eq!(to, "vault");
+        let vault = lock(&self.vault).clone()?;
+        let begun = store::group::keep::begun(&vault, &name.parse()?)?;
+        begun.ok_or_else(|| Error::new("storage `vault`: no such group").hint("Join"))
+    }
+
+    fn keep(&self, to: &str, name: &str, stop: &AtomicBool) -> Result<Received> {
+        assert_eq!(to, "vault");
+        let vault = lock(&self.vault).clone()?;
+        let wire = *lock(&self.wire);
+        let mut stream = Vec::new();
+        store::group::keep::send(&self.images, &name.parse()?, &mut stream)?;
+        let middle = stream.len() / 2;
+        match wire {
+            Wire::Good | Wire::Lies => {}
+            Wire::Flips => stream[middle] ^= 1,
+            Wire::CutOff => stream.truncate(middle),
+            Wire::Stuck => {
+                while !stop.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                return Err(Error::new("storage `vault` is not wanted any more"));
+            }
+        }
+        let mut received = store::group::keep::receive(&vault, &mut &stream[..], Duration::ZERO)?;
+        if wire == Wire::Lies {
+            received.images[0].1 = "00".repeat(32);
+        }
+        Ok(received)
     }
 
     fn send(&self, order: GroupOrder, bulk: &[u8]) -> Result<()> {
@@ -135,6 +188,8 @@ struct World {
     desk: Participant,
     /// What `Prepare` says of a schedule.
     keep: Option<u16>,
+    /// And of who keeps the images.
+    to: Option<String>,
 }
 
 impl World {
@@ -157,9 +212,11 @@ impl World {
             running: AtomicU32::new(0),
             jobs: AtomicU32::new(0),
             down: AtomicBool::new(false),
+            vault: Mutex::new(Err(Error::new("storage `vault` is not known here").hint("Write it down"))),
+            wire: Mutex::default(),
         });
         let (inbox, letters, desk) = Self::daemon(&fake);
-        Self { fake, inbox, letters, desk, keep: None }
+        Self { fake, inbox, letters, desk, keep: None, to: None }
     }
 
     fn daemon(fake: &Arc<Fake>) -> (Inbox, Letters, Participant) {
@@ -257,7 +314,8 @@ impl World {
     }
 
     fn prepare_only(&mut self, group: GroupId, name: &str) {
-        let options = told::encode(&SnapshotOptions::default(), self.keep).unwrap();
+        let options = SnapshotOptions { to: self.to.clone(), ..SnapshotOptions::default() };
+        let options = told::encode(&options, self.keep).unwrap();
         let (name, mode) = (GroupName::try_from(name).unwrap(), GroupMode::Together);
         let switches: Vec<u8> = [0xau64, OWN].iter().flat_map(|s| s.to_le_bytes()).collect();
         self.news(GroupNews::Prepare { group, mode, name, options }, &switches);
