@@ -4,7 +4,7 @@
 # Sourced by `lab`. Wants: LAB_CACHE, LAB_DIR, and image.sh's functions.
 
 DISKS_PACKAGES='lvm2 thin-provisioning-tools xfsprogs e2fsprogs'
-DISKS_TOOLS='lvm dmsetup thin_check thin_repair pdata_tools mkfs.xfs mke2fs e2fsck dumpe2fs'
+DISKS_TOOLS='lvm dmsetup thin_check thin_repair pdata_tools mkfs.xfs mke2fs e2fsck dumpe2fs debugfs'
 GUEST_MODULES_DISKS='xen-blkfront crc32c_generic ext4'
 
 fetch_disks() {

@@ -72,11 +72,11 @@ joined_hosts() {
 }
 
 # start_on NAME HOST NETWORK N [WORDS...]: a guest with the MAC address 00:16:3e:00:00:0N and the
-# addresses 10.1.0.N and fd00::N. Up when `ready` says so.
+# addresses 10.1.0.N and fd00::N. Up when `ready` says so. GUEST_DISK: its disks, as of mkguest --disk.
 start_on() {
     local name=$1 host=$2 net=$3 n=$4
     shift 4
-    run on "$host" "rm -f $CONSOLES/guest-$name.log; mkguest --net $name \
+    run on "$host" "rm -f $CONSOLES/guest-$name.log; mkguest ${GUEST_DISK:+--disk \"$GUEST_DISK\"} --net $name \
         'mac=00:16:3e:00:00:0$n,backend=luthier-stub,bridge=$net,mtu=$NET_MTU' ${GUEST_MIB:-160} 1 \
         net_address=10.1.0.$n/24 net_address6=fd00::$n/64 chain=no $* >/tmp/$name.cfg && xl create -q /tmp/$name.cfg"
 }

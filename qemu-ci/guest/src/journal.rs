@@ -102,7 +102,7 @@ fn record(link: &Link) -> [u8; RECORD] {
 }
 
 /// Overwrites `rate` blocks a second, and compares as many others.
-fn overwrite(file: &Fixed, rate: u64) {
+pub(crate) fn overwrite(file: &Fixed, rate: u64) {
     let mut random = Generator::of_page(rate, 1);
     let mut versions = vec![0u64; file.blocks() as usize];
     let mut read = Block([0; BLOCK]);

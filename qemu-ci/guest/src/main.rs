@@ -9,17 +9,20 @@
 mod chain;
 mod command;
 mod cpu;
+mod datagrams;
 mod dirty;
 mod disk;
 mod edit;
 mod gap;
 mod journal;
+mod ledger;
 mod load;
 mod memory;
 mod ring;
 mod serve;
 mod settings;
 mod store;
+mod token;
 mod udp;
 mod verify;
 mod work;
@@ -31,6 +34,7 @@ in Dom0:
   guest verify-chain FILE...              each log: every link right, numbers without gaps
   guest verify-chain --continues A B      also: B goes on exactly after some link of A
   guest last-link FILE                    number of the last whole link
+  guest verify-passed FILE GUESTS         what a ring's guest journalled: all right, and how many
   guest on [-t SECONDS] NAME COMMAND...   runs a shell command in a guest that serves commands
   guest cpu                               `ID NAME NANOSECONDS` of CPU time for each domain
   guest gap NAME                          microseconds of its longest standstill since last asked
@@ -39,8 +43,9 @@ in a guest:
   guest store-read PATH                   a node of xenstore
   guest udp-send ADDRESS:PORT SIZE SECONDS [BURST]   datagrams as fast as they go
   guest udp-receive PORT SIZE SECONDS                counts them, from the first on
-  guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start]   passes tokens round a ring, for ever
-  guest count-out ADDRESS:PORT MILLISECONDS          numbered datagrams, for ever
+  guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start] [journal=DISK]
+                                                     passes tokens round a ring, for ever
+  guest count-out ADDRESS:PORT MILLISECONDS          datagrams of a hash chain, for ever
   guest count-in PORT                                takes them, none lost, doubled or out of order";
 
 fn main() -> ExitCode {
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
             verify::each(files).map_err(text)
         }
         ["last-link", file] => verify::last_link(file).map_err(text),
+        ["verify-passed", file, guests] => ledger::verify(file, guests),
         ["on", rest @ ..] => return command::on(rest),
         ["cpu"] => cpu::report(),
         ["gap", name] => gap::ask(name),
@@ -62,10 +68,9 @@ fn main() -> ExitCode {
         ["store-read", path] => serve::read(path),
         ["udp-send", to, size, seconds] => udp::send(to, size, seconds, "1"),
         ["udp-send", to, size, seconds, burst] => udp::send(to, size, seconds, burst),
-        ["ring", port, next, guests, tokens] => ring::run(port, next, guests, tokens, false),
-        ["ring", port, next, guests, tokens, "start"] => ring::run(port, next, guests, tokens, true),
-        ["count-out", to, millis] => ring::count_out(to, millis),
-        ["count-in", port] => ring::count_in(port),
+        ["ring", port, next, guests, tokens, more @ ..] => ring::run(port, next, guests, tokens, more),
+        ["count-out", to, millis] => datagrams::count_out(to, millis),
+        ["count-in", port] => datagrams::count_in(port),
         ["udp-receive", port, size, seconds] => udp::receive(port, size, seconds),
         _ => {
             eprintln!("{USAGE}");

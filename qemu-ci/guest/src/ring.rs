@@ -1,70 +1,27 @@
 //! Work that a consistent cut of several guests must carry through: tokens that go round in a ring
-//! of guests, and datagrams with numbers.
+//! of guests.
 //!
-//! A token has a number and a hash; whoever has it hashes it on, so that each guest knows exactly
-//! what must come to it next: the same token, as many links further as the ring has guests. A link
-//! that was lost, doubled or changed places is seen at once by the guest that it reaches. Several
-//! tokens are under way at a time on the same connections, so that there is always something in the
-//! wires. Whatever is wrong is told in one line with the word `BROKEN`, and that guest's part ends.
+//! Whoever has a token hashes it on, so that each guest knows exactly what must come to it next: the
+//! same token, as many links further as the ring has guests. A link that was lost, doubled or changed
+//! places is seen at once by the guest that it reaches. Several tokens are under way at a time on the
+//! same connections, so that there is always something in the wires. A guest with a disk has each token
+//! there before it sends it on (see [`crate::ledger`]). Whatever is wrong is told in one line with the
+//! word `BROKEN`, and that guest's part ends.
 
-use sha2::{Digest, Sha256};
+use crate::ledger::Ledger;
+use crate::token::{TOKEN, Token, number};
 use std::io::{BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Octets of a token: its number, its link, its hash.
-const TOKEN: usize = 4 + 8 + 32;
 /// How long a guest holds a token before it passes it on.
 const PAUSE: Duration = Duration::from_millis(5);
+/// The same for one that journals it: its disk is slow enough in an emulated machine.
+const PAUSE_OF_JOURNAL: Duration = Duration::from_millis(50);
 /// How often the place of the ring is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How long to wait for the next guest to listen.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-type Hash = [u8; 32];
-
-fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("not a number: {word}"))
-}
-
-fn step(hash: &Hash) -> Hash {
-    Sha256::digest(hash).into()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Token {
-    number: u32,
-    link: u64,
-    hash: Hash,
-}
-
-impl Token {
-    fn first(number: u32) -> Self {
-        Self { number, link: 0, hash: Sha256::digest(number.to_be_bytes()).into() }
-    }
-
-    fn next(&self) -> Self {
-        Self { link: self.link + 1, hash: step(&self.hash), ..*self }
-    }
-
-    fn emit(&self) -> [u8; TOKEN] {
-        let mut bytes = [0; TOKEN];
-        bytes[..4].copy_from_slice(&self.number.to_be_bytes());
-        bytes[4..12].copy_from_slice(&self.link.to_be_bytes());
-        bytes[12..].copy_from_slice(&self.hash);
-        bytes
-    }
-
-    fn parse(bytes: &[u8; TOKEN]) -> Self {
-        let [n0, n1, n2, n3, rest @ ..] = *bytes;
-        let [l0, l1, l2, l3, l4, l5, l6, l7, hash @ ..] = rest;
-        Self {
-            number: u32::from_be_bytes([n0, n1, n2, n3]),
-            link: u64::from_be_bytes([l0, l1, l2, l3, l4, l5, l6, l7]),
-            hash,
-        }
-    }
-}
 
 /// What a guest must see next of each token.
 struct Expected {
@@ -80,7 +37,7 @@ impl Expected {
     /// Notes that this token comes next, after so many more links.
     fn expect(&mut self, token: &Token, links: u64) {
         if let Some(place) = self.tokens.get_mut(token.number as usize) {
-            *place = Some((0..links).fold(*token, |token, _| token.next()));
+            *place = Some(token.after(links));
         }
     }
 
@@ -101,17 +58,25 @@ impl Expected {
     }
 }
 
-/// Takes part in a ring of `guests`: listens on `port`, passes on to `next`. The one that is told to
-/// starts `tokens`.
+/// Takes part in a ring of `guests`: listens on `port`, passes on to `next`. Of the words beyond, `start`
+/// has it make the `tokens`, and `journal=DISK` has it journal what it passes on.
 pub(crate) fn run(
     port: &str,
     next: &str,
     guests: &str,
     tokens: &str,
-    starts: bool,
+    more: &[&str],
 ) -> Result<String, String> {
     let (port, guests, tokens): (u16, u64, u32) = (number(port)?, number(guests)?, number(tokens)?);
     let guests = guests.max(1);
+    let (mut starts, mut ledger) = (false, None);
+    for word in more {
+        match (*word, word.strip_prefix("journal=")) {
+            ("start", _) => starts = true,
+            (_, Some(disk)) => ledger = Some(Ledger::create(disk).map_err(broken)?),
+            _ => return Err(format!("{word}: neither `start` nor `journal=DISK`")),
+        }
+    }
     let listener = TcpListener::bind(("0.0.0.0", port)).map_err(|e| e.to_string())?;
     let mut to = connect(next)?;
     let (from, _) = listener.accept().map_err(|e| e.to_string())?;
@@ -127,9 +92,13 @@ pub(crate) fn run(
         from.read_exact(&mut bytes).map_err(broken)?;
         let token = Token::parse(&bytes);
         expected.check(&token).map_err(broken)?;
+        std::thread::sleep(if ledger.is_some() { PAUSE_OF_JOURNAL } else { PAUSE });
+        let next = token.next();
+        if let Some(ledger) = &mut ledger {
+            ledger.put(&next).map_err(broken)?;
+        }
         links += 1;
-        std::thread::sleep(PAUSE);
-        to.write_all(&token.next().emit()).map_err(broken)?;
+        to.write_all(&next.emit()).map_err(broken)?;
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             println!("ring {links} token {} link {}", token.number, token.link);
@@ -158,66 +127,13 @@ fn connect(next: &str) -> Result<TcpStream, String> {
     }
 }
 
-/// Sends a numbered datagram each `millis` milliseconds, for ever.
-pub(crate) fn count_out(to: &str, millis: &str) -> Result<String, String> {
-    let pause = Duration::from_millis(number(millis)?);
-    let socket = UdpSocket::bind("0.0.0.0:0").map_err(|e| e.to_string())?;
-    socket.connect(to).map_err(|e| format!("{to}: {e}"))?;
-    let mut numbers = 0_u64..;
-    let mut hash: Hash = Sha256::digest(b"datagrams").into();
-    loop {
-        let count = numbers.next().unwrap_or_default();
-        let datagram = Token { number: 0, link: count, hash }.emit();
-        // Before the receiver listens, its kernel says so: that one is sent again.
-        while socket.send(&datagram).is_err() {
-            std::thread::sleep(pause);
-        }
-        hash = step(&hash);
-        std::thread::sleep(pause);
-    }
-}
-
-/// Takes numbered datagrams, for ever: each must be the one after the last.
-pub(crate) fn count_in(port: &str) -> Result<String, String> {
-    let socket = UdpSocket::bind(("0.0.0.0", number::<u16>(port)?)).map_err(|e| e.to_string())?;
-    let (mut next, mut told) = (None::<Token>, Instant::now());
-    let (mut lost, mut wrong) = (0, 0);
-    loop {
-        let mut bytes = [0; TOKEN];
-        let got = socket.recv(&mut bytes).map_err(|e| e.to_string())?;
-        let token = Token::parse(&bytes);
-        match next {
-            Some(expected) if token.link > expected.link => {
-                lost += token.link - expected.link;
-                println!("datagrams LOST: {} came, not {}", token.link, expected.link);
-            }
-            Some(expected) if got != TOKEN || token != expected => {
-                wrong += 1;
-                println!("datagrams BROKEN: {} came, not {}", token.link, expected.link);
-            }
-            _ => {}
-        }
-        next = Some(token.next());
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            println!("datagrams {} lost {lost} wrong {wrong}", token.link);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_comes_back_as_it_was() {
-        let token = Token::first(3).next().next();
-        assert_eq!(Token::parse(&token.emit()), token);
-    }
-
-    #[test]
     fn what_is_lost_doubled_or_changed_is_seen_when_it_comes_round() {
-        let round = |token: Token| (0..4).fold(token, |token, _| token.next());
+        let round = |token: Token| token.after(4);
         let first = Token::first(0);
         let mut good = Expected::new(1, 4);
         good.check(&first).unwrap();
