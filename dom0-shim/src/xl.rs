@@ -183,6 +183,9 @@ pub fn free_mib() -> Result<Option<u64>> {
     Ok(line("free_memory").and_then(|mib| mib.parse().ok()).filter(|_| fixed))
 }
 
+/// What the pipe to `xl restore` holds, in octets: what anybody may have.
+const PIPE: usize = 1 << 20;
+
 /// Restores a domain with the stream of `xl save` that `feed` writes.
 pub fn restore(paused: bool, feed: impl FnOnce(ChildStdin) -> Result<()>) -> Result<()> {
     let mut command = Command::new("xl");
@@ -199,7 +202,11 @@ pub fn restore(paused: bool, feed: impl FnOnce(ChildStdin) -> Result<()>) -> Res
         .spawn()
         .context("running xl restore")?;
     let fed = match child.stdin.take() {
-        Some(pipe) => feed(pipe),
+        Some(pipe) => {
+            // 64 KiB at a time, the two would take turns all along. Where it can't be more, they do.
+            let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+            feed(pipe)
+        }
         None => Err(Error::new("xl restore has no input")),
     };
     let output = child.wait_with_output().context("waiting for xl restore")?;

@@ -16,6 +16,7 @@ mod report;
 mod restore;
 mod restore_group;
 mod restore_net;
+mod restore_xen;
 mod schedule;
 mod snapshot;
 #[cfg(test)]

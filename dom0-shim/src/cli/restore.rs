@@ -2,10 +2,10 @@
 
 use std::io::{BufWriter, Write};
 
-use serde_json::json;
-use store::ExportOptions;
+use serde_json::{Value, json};
+use store::{ExportOptions, Image};
 
-use super::{Cli, images, print, restore_net};
+use super::{Cli, images, print, restore_net, restore_xen};
 use crate::disks::restore::{Clones, remarks};
 use crate::error::{Error, Result};
 use crate::xl;
@@ -13,40 +13,74 @@ use crate::xl;
 /// Restores an image.
 pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> Result<()> {
     let image = images::open(cli, image)?;
-    let target = name.unwrap_or(&image.manifest().guest).to_owned();
-    if xl::find(&target).is_ok() {
-        return Err(Error::new(format!("a domain `{target}` is running"))
-            .hint("Restore a copy beside it with --name, or first: xl destroy it"));
-    }
+    name_is_free(name.unwrap_or(&image.manifest().guest))?;
+    let manifest = image.manifest();
+    restore_xen::check(&manifest.id, Some(manifest.xen), restore_xen::here(), "this host")?;
     restore_net::check(cli, &image)?;
     for remark in remarks(&image) {
         eprintln!("luthier: {remark}");
     }
     // A damaged image must be refused before a domain is built from half of it.
     images::verify_all(&image)?;
-    let disks = Clones::of(&image, &target)?;
+    let made = make(&image, name, paused)?;
+    if cli.json {
+        print::json_line(&made.json());
+        return Ok(());
+    }
+    println!(
+        "restored {} as domain {}{}",
+        made.guest,
+        made.domid,
+        if paused { ", paused: xl unpause it" } else { "" }
+    );
+    for disk in made.disks.as_array().into_iter().flatten() {
+        println!(
+            "  disk {} is a copy of the image's: {}",
+            print::text(disk, "vdev"),
+            print::text(disk, "path")
+        );
+    }
+    Ok(())
+}
+
+fn name_is_free(target: &str) -> Result<()> {
+    match xl::find(target) {
+        Ok(_) => Err(Error::new(format!("a domain `{target}` is running"))
+            .hint("Restore a copy beside it with --name, or first: xl destroy it")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A domain that was made of an image.
+pub(super) struct Made {
+    image: String,
+    guest: String,
+    domid: u16,
+    /// Clones of disks that it got: what [`Clones::json`] says.
+    disks: Value,
+}
+
+impl Made {
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({"image": self.image, "guest": self.guest, "domid": self.domid, "disks": self.disks})
+    }
+}
+
+/// Makes the domain of an image that was checked. Each page is compared with its checksum once more as
+/// it is passed on; a domain with a damaged one does not come to be.
+pub(super) fn make(image: &Image, name: Option<&str>, paused: bool) -> Result<Made> {
+    let target = name.unwrap_or(&image.manifest().guest).to_owned();
+    let disks = Clones::of(image, &target)?;
     let options = ExportOptions { disks: disks.paths(), ..images::options(name)? };
     xl::restore(paused, |pipe| {
         let mut out = BufWriter::with_capacity(1 << 20, pipe);
-        store::export_xl(&image, &mut out, options).map_err(Error::from)?;
+        store::export_xl(image, &mut out, options).map_err(Error::from)?;
         out.flush().map_err(|e| Error::new(format!("writing to xl restore: {e}")))
     })?;
     // It has started: whatever happens now, they are its own.
-    let (paths, clones) = (disks.paths(), disks.json());
+    let clones = disks.json();
     disks.keep();
     let domid = xl::find(&target)?.domid;
-    if cli.json {
-        print::json_line(
-            &json!({"image": image.manifest().id, "guest": target, "domid": domid, "disks": clones}),
-        );
-    } else {
-        println!(
-            "restored {target} as domain {domid}{}",
-            if paused { ", paused: xl unpause it" } else { "" }
-        );
-        for (vdev, path) in paths {
-            println!("  disk {vdev} is a copy of the image's: {path}");
-        }
-    }
-    Ok(())
+    Ok(Made { image: image.manifest().id.clone(), guest: target, domid, disks: clones })
 }

@@ -12,7 +12,7 @@ use crate::cli::Cli;
 use crate::error::{Context, Error, Result};
 
 /// A host: this one, or what the remote shell calls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Host {
     Here,
     There(String),
@@ -30,8 +30,8 @@ impl std::fmt::Display for Host {
 /// The longest answer that is read: frames of a cut.
 const MAX_ANSWER: u64 = store::group::channels::MAX_FILE;
 
-/// What hosts can be asked.
-pub(super) trait Hosts {
+/// What hosts can be asked, by several threads at once.
+pub(super) trait Hosts: Sync {
     /// Has `luthier --json` there do something, with this input; returns what it said last.
     fn ask(&self, host: &Host, args: &[&str], input: &[u8]) -> Result<Value>;
 

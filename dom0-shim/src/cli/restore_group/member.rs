@@ -9,7 +9,7 @@ use store::Image;
 use store::group::{ChannelReader, Group};
 
 use crate::api::{NetRequest, Request};
-use crate::cli::{Cli, client, images, print, restore_net};
+use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen};
 use crate::error::{Context, Error, Result};
 use crate::xl;
 
@@ -22,17 +22,21 @@ const OVERHEAD_MIB: u64 = 4;
 /// A host's share of a group's restore.
 #[derive(Debug, Subcommand)]
 pub enum MemberArgs {
-    /// The name of the image with these contents: this one, or another that has the same pages
-    Find {
-        /// The image's name in the group
-        image: String,
-        /// The contents that the group's manifest says
-        contents: String,
-    },
+    /// Which of the images that are told on the standard input are here: under their names, or others
+    /// that have the same pages; and which Xen this host has
+    Find,
     /// Make an image of the stream on the standard input
     Import,
     /// Whether all members that are told on the standard input can be restored here
     Check,
+    /// Make the domain of an image that was checked, and leave it paused
+    Make {
+        /// The image
+        image: String,
+        /// Name of the new domain, if not the guest's
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
     /// The frames that were under way to members of this host
     Channels {
         /// The group
@@ -78,15 +82,18 @@ pub enum MemberArgs {
 pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
     let net = |net| client::ask(&cli.run, &Request::Net { net });
     let answer = match args {
-        MemberArgs::Find { image, contents } => json!({"image": find(cli, image, contents)?}),
+        MemberArgs::Find => find_all(cli, &input()?)?,
         MemberArgs::Import => {
             std::fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
             // It is read twice, and comes once.
             let stream = store::spool(&cli.images, std::io::stdin().lock())?;
             let image = store::import_xl(&cli.images, stream, store::ImportOptions::default())?;
-            json!({"image": image.manifest().id})
+            json!({"image": image.manifest().id, "contents": image.manifest().contents()})
         }
         MemberArgs::Check => check(cli, &input()?)?,
+        MemberArgs::Make { image, name } => {
+            restore::make(&images::open(cli, image)?, name.as_deref(), true)?.json()
+        }
         MemberArgs::Channels { group } => return channels(cli, group),
         MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
         MemberArgs::Thaw { net: name } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
@@ -95,7 +102,7 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
             net(NetRequest::Inject { name: name.clone(), count, octets }).map(drop)
         })?,
         MemberArgs::Unpause { domids } => {
-            domids.iter().try_for_each(|domid| xl::unpause(*domid))?;
+            domids.iter().try_for_each(|domid| unpause(*domid))?;
             json!({"unpaused": domids})
         }
         MemberArgs::Connected { net: name, macs } => {
@@ -114,19 +121,39 @@ fn input() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Those of the images that are asked for which are here, and this host's Xen.
+fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
+    let asked: Value = serde_json::from_slice(asked).context("which images are looked for")?;
+    let mut found = Vec::new();
+    for ask in print::items(&asked, "images") {
+        if let Some(image) = find(cli, print::text(ask, "image"), print::text(ask, "contents"))? {
+            let m = image.manifest();
+            found.push(json!({"image": m.id, "contents": m.contents(), "xen": m.xen}));
+        }
+    }
+    Ok(json!({"xen": restore_xen::here(), "images": found}))
+}
+
 /// The image that has these contents.
-fn find(cli: &Cli, image: &str, contents: &str) -> Result<Option<String>> {
+fn find(cli: &Cli, image: &str, contents: &str) -> Result<Option<Image>> {
     let has = |image: &Image| image.manifest().contents() == Some(contents);
-    if images::open(cli, image).is_ok_and(|image| has(&image)) {
-        return Ok(Some(image.to_owned()));
+    if let Some(image) = images::open(cli, image).ok().filter(has) {
+        return Ok(Some(image));
     }
     if !cli.images.is_dir() {
         return Ok(None);
     }
     // One that was copied here before.
     let listed = store::list(&cli.images)?.into_iter().map(|l| l.path);
-    let found = listed.filter_map(|path| Image::open(&path).ok()).find(|image| has(image));
-    Ok(found.map(|image| image.manifest().id.clone()))
+    Ok(listed.filter_map(|path| Image::open(&path).ok()).find(has))
+}
+
+/// Lets a domain go on; the error names it.
+fn unpause(domid: u16) -> Result<()> {
+    xl::unpause(domid).map_err(|e| match xl::find(&domid.to_string()) {
+        Ok(found) => Error { message: format!("`{}`: {}", found.name(), e.message), ..e },
+        Err(_) => e,
+    })
 }
 
 /// Everything that can be known before anything is made.
@@ -147,9 +174,8 @@ fn check(cli: &Cli, asked: &[u8]) -> Result<Value> {
                 "Restore copies with --name-suffix, or elsewhere with --place, or first: xl destroy it",
             ));
         }
-        let image = images::open(cli, print::text(member, "image"))?;
-        restore_net::check(cli, &image)?;
-        images::verify_all(&image)?;
+        let image = fit(cli, member)
+            .map_err(|e| Error { message: format!("`{target}` can't be restored: {}", e.message), ..e })?;
         needed += image.manifest().memory.max_kib.div_ceil(1024) + OVERHEAD_MIB;
     }
     match xl::free_mib()? {
@@ -159,6 +185,18 @@ fn check(cli: &Cli, asked: &[u8]) -> Result<Value> {
         }
         free => Ok(json!({"needed_mib": needed, "free_mib": free})),
     }
+}
+
+/// The image of a member, looked through. One that was copied here just now has been.
+fn fit(cli: &Cli, member: &Value) -> Result<Image> {
+    let image = images::open(cli, print::text(member, "image"))?;
+    restore_net::check(cli, &image)?;
+    let m = image.manifest();
+    restore_xen::check(&m.id, Some(m.xen), restore_xen::here(), "this host")?;
+    if member.get("fresh").and_then(Value::as_bool) != Some(true) {
+        images::verify_all(&image)?;
+    }
+    Ok(image)
 }
 
 /// Writes the frames of this host to the standard output, as the stub takes them.

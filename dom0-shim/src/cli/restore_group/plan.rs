@@ -23,12 +23,23 @@ pub(super) struct Move {
     pub(super) to: Host,
     /// Its domain, once it is there.
     pub(super) domid: u64,
+    /// Its image was copied there just now, each page checked on the way.
+    pub(super) fresh: bool,
 }
 
 impl Move {
     /// What its host is asked before anything is made.
     pub(super) fn asked(&self) -> Value {
-        json!({"image": self.image, "target": self.target})
+        json!({"image": self.image, "target": self.target, "fresh": self.fresh})
+    }
+
+    /// The same error, naming the member.
+    pub(super) fn blame(&self, e: Error) -> Error {
+        let name = format!("`{}`", self.guest);
+        match e.message.contains(&name) {
+            true => e,
+            false => Error { message: format!("{name}: {}", e.message), ..e },
+        }
     }
 }
 
@@ -85,6 +96,7 @@ impl Plan {
                 to: place.map_or_else(|| from.clone(), |(_, host)| wanted(host)),
                 from,
                 domid: 0,
+                fresh: false,
             }
         };
         let moves: Vec<Move> = manifest.members().map(to_move).collect();
@@ -106,13 +118,12 @@ impl Plan {
 
     /// Hosts on which members are to be, each once.
     pub(super) fn hosts(&self) -> Vec<Host> {
-        let mut hosts: Vec<Host> = Vec::new();
-        for m in &self.moves {
-            if !hosts.contains(&m.to) {
-                hosts.push(m.to.clone());
-            }
-        }
-        hosts
+        each_once(self.moves.iter().map(|m| &m.to))
+    }
+
+    /// Those, and hosts on which members were.
+    pub(super) fn all_hosts(&self) -> Vec<Host> {
+        each_once(self.moves.iter().flat_map(|m| [&m.to, &m.from]))
     }
 
     /// The members of a host.
@@ -132,4 +143,14 @@ impl Plan {
         let name = self.names.iter().find(|(known, _)| known == host);
         name.map_or_else(|| host.to_string(), |(_, name)| name.clone())
     }
+}
+
+fn each_once<'a>(hosts: impl Iterator<Item = &'a Host>) -> Vec<Host> {
+    let mut each: Vec<Host> = Vec::new();
+    for host in hosts {
+        if !each.contains(host) {
+            each.push(host.clone());
+        }
+    }
+    each
 }

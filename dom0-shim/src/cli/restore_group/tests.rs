@@ -1,14 +1,20 @@
 //! Restores of a group over hosts that are played: in which order what is done, and that all of it is
 //! taken back when something fails.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use handoff::ChannelRecord;
 use store::group::{Channel, Head, Manifest, Member, Mode, Part, switch_text};
 
-use super::hosts::Host;
+use serde_json::{Value, json};
+
+use super::hosts::{Host, Hosts};
+use super::steps::restore;
+use super::undo::{Made, Undo};
 use super::*;
+use crate::error::Error;
 
 const LEFT: u64 = 0xa;
 const RIGHT: u64 = 0xb;
@@ -66,15 +72,21 @@ fn place(places: &[(&str, &str)]) -> PlaceArgs {
 /// Both hosts.
 #[derive(Default)]
 struct Fake {
-    said: RefCell<Vec<String>>,
+    said: Mutex<Vec<String>>,
     /// What runs, what is frozen, and which copies there are.
-    domains: RefCell<BTreeSet<String>>,
-    frozen: RefCell<BTreeSet<String>>,
-    copies: RefCell<BTreeSet<String>>,
+    domains: Mutex<BTreeSet<String>>,
+    frozen: Mutex<BTreeSet<String>>,
+    copies: Mutex<BTreeSet<String>>,
     /// The command that fails.
     fails: Option<&'static str>,
     /// The copy has other pages.
     bad_copy: bool,
+    /// Minor release of the other host's Xen.
+    xen_there: Option<u32>,
+}
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap()
 }
 
 impl Hosts for Fake {
@@ -83,32 +95,42 @@ impl Hosts for Fake {
         if self.fails.is_some_and(|fails| line.contains(fails)) {
             return Err(Error::new(format!("{line}: no")).hint("Try"));
         }
-        self.said.borrow_mut().push(line);
+        locked(&self.said).push(line);
         let place = |name: &str| format!("{name} on {host}");
         Ok(match args {
-            ["restore-member", "find", image, _] => {
-                let own = match host {
-                    Host::Here => ["web@", "db@"].iter().any(|own| image.starts_with(own)),
-                    Host::There(_) => image.starts_with("mail@"),
+            ["restore-member", "find"] => {
+                let asked: Value = serde_json::from_slice(input).unwrap();
+                let own = |i: &&Value| match host {
+                    Host::Here => {
+                        ["web@", "db@"].iter().any(|own| i["image"].as_str().unwrap().starts_with(own))
+                    }
+                    Host::There(_) => i["image"].as_str().unwrap().starts_with("mail@"),
                 };
-                let copied = self.copies.borrow().contains(&place(image)) && !self.bad_copy;
-                json!({"image": (own || copied).then_some(*image)})
+                let with_xen = |i: &Value| {
+                    let mut i = i.clone();
+                    i["xen"] = json!({"major": 4, "minor": 17});
+                    i
+                };
+                let found: Vec<Value> =
+                    asked["images"].as_array().unwrap().iter().filter(own).map(with_xen).collect();
+                let minor = if *host == Host::Here { 17 } else { self.xen_there.unwrap_or(17) };
+                json!({"xen": {"major": 4, "minor": minor}, "images": found})
             }
-            ["restore", "--paused", image, ..] => {
-                self.domains.borrow_mut().insert(place(image));
+            ["restore-member", "make", image, ..] => {
+                locked(&self.domains).insert(place(image));
                 json!({"domid": 7, "disks": []})
             }
             ["restore-member", "destroy", name, "7"] => {
                 let found = |domain: &String| domain.starts_with(name.trim_end_matches("-copy"));
-                self.domains.borrow_mut().retain(|domain| !found(domain));
+                locked(&self.domains).retain(|domain| !found(domain));
                 Value::Null
             }
             ["restore-member", "freeze", _] => {
-                self.frozen.borrow_mut().insert(host.to_string());
+                locked(&self.frozen).insert(host.to_string());
                 Value::Null
             }
             ["restore-member", "thaw", _] => {
-                self.frozen.borrow_mut().remove(&host.to_string());
+                locked(&self.frozen).remove(&host.to_string());
                 Value::Null
             }
             ["restore-member", "inject", _] => {
@@ -116,7 +138,7 @@ impl Hosts for Fake {
                 Value::Null
             }
             ["rm", image] => {
-                assert!(self.copies.borrow_mut().remove(&place(image)));
+                assert!(locked(&self.copies).remove(&place(image)));
                 Value::Null
             }
             _ => Value::Null,
@@ -144,10 +166,12 @@ impl Hosts for Fake {
     }
 
     fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value> {
-        self.said.borrow_mut().push(format!("{from} to {to}: {image}"));
+        locked(&self.said).push(format!("{from} to {to}: {image}"));
         let copy = format!("{image}-2");
-        self.copies.borrow_mut().insert(format!("{copy} on {to}"));
-        Ok(json!({"image": copy}))
+        locked(&self.copies).insert(format!("{copy} on {to}"));
+        let n = if image.starts_with("web") { "01" } else { "02" };
+        let contents = if self.bad_copy { "ff".repeat(32) } else { n.repeat(32) };
+        Ok(json!({"image": copy, "contents": contents}))
     }
 
     fn pause(&self, _time: Duration) {}
@@ -160,20 +184,20 @@ fn at(said: &[String], what: &str) -> usize {
 #[test]
 fn all_is_checked_then_frozen_then_made_given_let_go_and_thawed() {
     let fake = Fake::default();
-    let result = restore(&fake, plan(&place(&[("db", "right")])), &mut |_| {}).unwrap();
+    let result = restore(&fake, plan(&place(&[("db", "right")])), &|_| {}).unwrap();
     assert_eq!(result["frames"], 2);
     assert_eq!(result["members"].as_array().unwrap().len(), 3);
-    let said = fake.said.borrow();
+    let said = locked(&fake.said);
     let order = [
         "this host to right: db@20261122T081500Z",
-        "right: restore-member find db@20261122T081500Z-2",
+        "right: restore-member find",
         "this host: restore-member check",
         "right: restore-member check",
         "this host: restore-member freeze blue",
         "right: restore-member freeze blue",
-        "this host: restore --paused web@",
-        "right: restore --paused db@20261122T081500Z-2",
-        "right: restore --paused mail@",
+        "this host: restore-member make web@",
+        "right: restore-member make db@20261122T081500Z-2",
+        "right: restore-member make mail@",
         "this host: restore-member inject blue",
         "right: restore-member inject blue",
         "this host: restore-member unpause 7",
@@ -184,11 +208,40 @@ fn all_is_checked_then_frozen_then_made_given_let_go_and_thawed() {
         "right: restore-member thaw blue",
     ];
     let places: Vec<usize> = order.iter().map(|what| at(&said, what)).collect();
-    for pair in [(2, 4), (3, 4), (4, 6), (5, 6), (8, 9), (8, 10), (10, 11), (12, 15), (14, 15)] {
+    for pair in [
+        (1, 0),
+        (0, 2),
+        (0, 3),
+        (2, 4),
+        (2, 5),
+        (3, 4),
+        (3, 5),
+        (4, 6),
+        (4, 7),
+        (5, 6),
+        (5, 7),
+        (7, 8),
+        (6, 9),
+        (8, 9),
+        (8, 10),
+        (6, 10),
+        (9, 11),
+        (10, 11),
+        (9, 12),
+        (10, 12),
+        (11, 13),
+        (11, 14),
+        (12, 13),
+        (12, 14),
+        (13, 15),
+        (14, 15),
+        (13, 16),
+        (14, 16),
+    ] {
         assert!(places[pair.0] < places[pair.1], "{} before {}: {said:#?}", order[pair.0], order[pair.1]);
     }
-    assert!(fake.frozen.borrow().is_empty());
-    assert_eq!(fake.domains.borrow().len(), 3);
+    assert!(locked(&fake.frozen).is_empty());
+    assert_eq!(locked(&fake.domains).len(), 3);
 }
 
 #[test]
@@ -197,19 +250,19 @@ fn whatever_fails_nothing_is_left() {
         "right: restore-member find",
         "right: restore-member check",
         "right: restore-member freeze",
-        "right: restore --paused mail",
-        "this host: restore --paused db",
+        "right: restore-member make mail",
+        "this host: restore-member make db",
         "restore-member inject",
         "right: restore-member unpause",
         "right: restore-member connected",
     ] {
         let fake = Fake { fails: Some(fails), ..Fake::default() };
-        let error = restore(&fake, plan(&place(&[("web", "right")])), &mut |_| {}).unwrap_err();
+        let error = restore(&fake, plan(&place(&[("web", "right")])), &|_| {}).unwrap_err();
         assert!(error.message.contains("no"), "{error}");
         assert!(error.hint.unwrap().ends_with("Nothing of the group runs"));
-        assert!(fake.domains.borrow().is_empty(), "{fails}: {:?}", fake.domains.borrow());
-        assert!(fake.frozen.borrow().is_empty(), "{fails}");
-        assert!(fake.copies.borrow().is_empty(), "{fails}");
+        assert!(locked(&fake.domains).is_empty(), "{fails}: {:?}", locked(&fake.domains));
+        assert!(locked(&fake.frozen).is_empty(), "{fails}");
+        assert!(locked(&fake.copies).is_empty(), "{fails}");
     }
 }
 
@@ -217,34 +270,27 @@ fn whatever_fails_nothing_is_left() {
 fn what_can_be_known_before_is_known_before_anything_is_made() {
     for fails in ["right: restore-member check", "this host: restore-member check"] {
         let fake = Fake { fails: Some(fails), ..Fake::default() };
-        restore(&fake, plan(&place(&[])), &mut |_| {}).unwrap_err();
-        let said = fake.said.borrow();
-        assert!(
-            !said.iter().any(|line| line.contains("restore --paused") || line.contains("freeze")),
-            "{said:#?}"
-        );
+        restore(&fake, plan(&place(&[])), &|_| {}).unwrap_err();
+        let said = locked(&fake.said);
+        assert!(!said.iter().any(|line| line.contains("make") || line.contains("freeze")), "{said:#?}");
     }
 }
 
 #[test]
 fn a_copy_with_other_pages_is_refused_and_removed() {
     let fake = Fake { bad_copy: true, ..Fake::default() };
-    let error = restore(&fake, plan(&place(&[("web", "right")])), &mut |_| {}).unwrap_err();
+    let error = restore(&fake, plan(&place(&[("web", "right")])), &|_| {}).unwrap_err();
     assert!(error.message.contains("other pages"), "{error}");
-    assert!(fake.copies.borrow().is_empty() && fake.domains.borrow().is_empty());
+    assert!(locked(&fake.copies).is_empty() && locked(&fake.domains).is_empty());
 }
 
 #[test]
 fn what_could_not_be_taken_back_is_named() {
     let fake = Fake { fails: Some("destroy"), ..Fake::default() };
     // The one thing that fails first: a network that is not there any more.
-    let undo = Undo {
-        hosts: &fake,
-        network: "blue".into(),
-        frozen: vec![Host::Here],
-        made: vec![(Host::Here, "web".into(), 7, Value::Null)],
-        imported: Vec::new(),
-    };
+    let undo = Undo::new(&fake, "blue");
+    undo.frozen(&Host::Here);
+    undo.made(Made { host: Host::Here, name: "web".into(), domid: 7, disks: Value::Null });
     let left = undo.everything();
     assert!(left[0].contains("domain web"), "{left:?}");
 }
@@ -272,8 +318,22 @@ fn a_guest_with_disks_stays_on_its_host() {
     let mut manifest = manifest();
     manifest.hosts[0].members[0].disks = vec![json!({"vdev": "xvda", "how": "thin", "snapshot": "vg/x"})];
     let moved = Plan::new(&manifest, &switch_text(LEFT), &place(&[("web", "right")])).unwrap();
-    let error = restore(&Fake::default(), moved, &mut |_| {}).unwrap_err();
+    let error = restore(&Fake::default(), moved, &|_| {}).unwrap_err();
     assert!(error.message.contains("`web` has disks"), "{error}");
     let stays = Plan::new(&manifest, &switch_text(LEFT), &place(&[("db", "right")])).unwrap();
-    restore(&Fake::default(), stays, &mut |_| {}).unwrap();
+    restore(&Fake::default(), stays, &|_| {}).unwrap();
+}
+
+#[test]
+fn an_older_xen_is_told_before_anything_is_made_or_copied() {
+    let fake = Fake { xen_there: Some(16), ..Fake::default() };
+    let error = restore(&fake, plan(&place(&[("web", "right")])), &|_| {}).unwrap_err();
+    assert_eq!(
+        error.message,
+        "`web`: the image web@20261122T081500Z was taken on Xen 4.17, and right has Xen 4.16, which can't restore it"
+    );
+    let said = locked(&fake.said);
+    assert!(said.iter().all(|line| line.ends_with("restore-member find")), "{said:#?}");
+    let newer = Fake { xen_there: Some(20), ..Fake::default() };
+    restore(&newer, plan(&place(&[("web", "right")])), &|_| {}).unwrap();
 }
