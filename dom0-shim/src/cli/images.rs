@@ -328,4 +328,4 @@ pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::cli) mod tests;

@@ -6,6 +6,8 @@
 //! requests to the device mapper ([`Snapshot::take`]). For LVM nothing has
 //! changed: the volume has the same device number in the pool.
 
+mod pool;
+
 use std::os::unix::fs::MetadataExt;
 
 use privcmd::dm::{Device, DeviceMapper};
@@ -13,16 +15,13 @@ use serde_json::Value;
 
 use super::tool::run;
 use crate::error::{Context, Error, Result};
+pub use pool::{check_pool, check_room};
 
 /// The tag of snapshots that images have: nothing else is ever removed.
 const TAG: &str = "luthier";
 
 /// The tag of clones that restored guests got.
 const TAG_CLONE: &str = "luthier-restored";
-
-/// Per cent of a pool's data or metadata from which on no snapshot is begun: a pool that gets full
-/// has its guests' writes fail.
-const FULL: f64 = 97.0;
 
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,34 +66,6 @@ fn first(report: &str) -> Option<Volume> {
         pool: text("pool_lv"),
         tags: text("lv_tags").split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect(),
     })
-}
-
-/// Whether a pool has room for one more snapshot.
-///
-/// # Errors
-/// It doesn't, or is not well.
-pub fn check_pool(group: &str, pool: &str) -> Result<()> {
-    let fields = "data_percent,metadata_percent,lv_health_status";
-    let full = format!("{group}/{pool}");
-    let report = run("lvs", &["--reportformat", "json", "-o", fields, &full])?;
-    let report: Value = serde_json::from_str(&report).context("reading what lvs printed")?;
-    let text = |key: &str| {
-        report.pointer("/report/0/lv/0").and_then(|row| row.get(key)?.as_str()).unwrap_or_default()
-    };
-    let hint = format!(
-        "Give it room: lvextend -L +SIZE {full} (and lvextend --poolmetadatasize); or remove images: luthier rm"
-    );
-    for (what, key) in [("data", "data_percent"), ("metadata", "metadata_percent")] {
-        let used: f64 = text(key).parse().unwrap_or(0.0);
-        if used >= FULL {
-            return Err(Error::new(format!("the thin pool {full} is full: {used} % of its {what} is used"))
-                .hint(hint));
-        }
-    }
-    match text("lv_health_status") {
-        "" => Ok(()),
-        health => Err(Error::new(format!("the thin pool {full} is not well: {health}")).hint(hint)),
-    }
 }
 
 /// A snapshot that is to be taken, everything ready.
@@ -178,7 +149,91 @@ pub(super) fn remove_snapshot(source: &str, snapshot: &str) -> Result<()> {
         return Err(Error::new(format!("volume {snapshot} has not the tag `{TAG}`: it is left as it is"))
             .hint("If it is of no use, remove it yourself: lvremove"));
     }
-    run("lvremove", &["-qq", "-f", snapshot]).map(drop)
+    remove(snapshot)
+}
+
+/// Removes a volume. Who has just closed it may take a moment to be gone: the back end of a guest, udev.
+fn remove(full: &str) -> Result<()> {
+    let mut removed = run("lvremove", &["-qq", "-f", full]);
+    for _ in 0..10 {
+        if removed.is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        removed = run("lvremove", &["-qq", "-f", full]);
+    }
+    removed.map(drop)
+}
+
+/// A snapshot that can be read. It was not active before, and is not afterwards.
+#[derive(Debug)]
+pub struct Readable {
+    full: String,
+    /// Its contents, as a disk.
+    pub file: std::fs::File,
+    /// Its size.
+    pub octets: u64,
+    /// Octets of it that are in use, those that it shares with others among them.
+    pub used: u64,
+}
+
+impl Readable {
+    /// # Errors
+    /// LVM's words, or it can't be opened.
+    pub fn open(snapshot: &str) -> Result<Self> {
+        run("lvchange", &["-qq", "-ay", "-K", snapshot])?;
+        let file = std::fs::File::open(path(snapshot)).context(format!("opening {snapshot}"))?;
+        let report = run(
+            "lvs",
+            &["--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size,data_percent", snapshot],
+        )?;
+        let (octets, used) = size(&report)
+            .ok_or_else(|| Error::new(format!("lvs tells no size of {snapshot}: {}", report.trim())))?;
+        Ok(Self { full: snapshot.to_owned(), file, octets, used })
+    }
+}
+
+impl Drop for Readable {
+    fn drop(&mut self) {
+        // Another may be reading it, too: it stays active then, which does no harm.
+        let full = self.full.clone();
+        if let Ok(null) = std::fs::File::open("/dev/null") {
+            self.file = null;
+        }
+        let _ = run("lvchange", &["-qq", "-an", &full]);
+    }
+}
+
+/// Size and octets in use, of what lvs says: both in octets, the latter rounded up.
+fn size(report: &str) -> Option<(u64, u64)> {
+    let mut words = report.split_whitespace();
+    let octets: u64 = words.next()?.parse().ok()?;
+    let per_cent: f64 = words.next().unwrap_or("100").parse().ok()?;
+    // It has two digits after the point.
+    let used = octets as f64 * (per_cent + 0.01) / 100.0;
+    Some((octets, (used.ceil() as u64).min(octets)))
+}
+
+/// Makes an empty volume in a pool, to become the snapshot of an image: returns its device.
+pub fn make_empty(group: &str, pool: &str, name: &str, octets: u64) -> Result<String> {
+    let (full, size) = (format!("{group}/{pool}"), format!("{octets}b"));
+    run("lvcreate", &["-qq", "-V", &size, "-T", &full, "-n", name, "--addtag", TAG])?;
+    Ok(path(&format!("{group}/{name}")))
+}
+
+/// Such a volume is written: from now on it is as the snapshots that are taken here, not active.
+pub fn seal(full: &str) -> Result<()> {
+    run("lvchange", &["-qq", "-ky", full])?;
+    let mut done = run("lvchange", &["-qq", "-an", full]);
+    for _ in 0..10 {
+        if done.is_ok() {
+            break;
+        }
+        // udev may look at it yet.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        done = run("lvchange", &["-qq", "-an", full]);
+    }
+    done.map(drop)
 }
 
 /// Whether there is a volume `GROUP/NAME`, in a group that there is.
@@ -204,16 +259,7 @@ pub fn remove_clone(group: &str, name: &str) -> Result<()> {
     if !find(&full)?.tags.iter().any(|tag| tag == TAG_CLONE) {
         return Err(Error::new(format!("volume {full} has not the tag `{TAG_CLONE}`")));
     }
-    // The back end of a guest that has just gone may take a moment.
-    let mut removed = run("lvremove", &["-qq", "-f", &full]);
-    for _ in 0..10 {
-        if removed.is_ok() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        removed = run("lvremove", &["-qq", "-f", &full]);
-    }
-    removed.map(drop)
+    remove(&full)
 }
 
 #[cfg(test)]
@@ -237,5 +283,15 @@ mod tests {
         assert_eq!((volume.full().as_str(), volume.kind.as_str()), ("vg/web", "thin"));
         assert_eq!(volume.tags, ["a", "luthier"]);
         assert!(first(r#"{"report": [{"lv": []}]}"#).is_none());
+    }
+
+    #[test]
+    fn what_is_in_use_of_a_volume_is_never_told_too_small() {
+        assert_eq!(size("  67108864 12.50\n"), Some((67_108_864, 8_395_319)));
+        assert_eq!(size("67108864 0.00"), Some((67_108_864, 6_711)));
+        assert_eq!(size("67108864 100.00"), Some((67_108_864, 67_108_864)));
+        // lvs leaves out what it does not know.
+        assert_eq!(size("67108864\n"), Some((67_108_864, 67_108_864)));
+        assert_eq!(size(""), None);
     }
 }

@@ -5,7 +5,8 @@
 //! LVM ([`lvm`]), and files on a file system with reflinks ([`reflink`]). All others are refused, or left
 //! out when the operator says so ([`find`]). The snapshots of an image are named by its manifest
 //! ([`Record`]) and go with it ([`remove_image`]); a restored guest gets writable clones of them
-//! ([`restore`]). When they are taken, and why they fit the memory, says `daemon::disks`.
+//! ([`restore`]). An image that is copied to another host takes them along ([`travel`]). When they are
+//! taken, and why they fit the memory, says `daemon::disks`.
 //!
 //! Snapshots that no image names yet are noted beside the images ([`notes`]), so that a daemon that
 //! was killed leaves none behind.
@@ -20,7 +21,9 @@ pub mod notes;
 mod record;
 pub mod reflink;
 pub mod restore;
+pub mod sparse;
 mod tool;
+pub mod travel;
 
 use std::fs;
 use std::io::Read;

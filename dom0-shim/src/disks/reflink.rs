@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::ioctl_ficlone;
 use rustix::io::Errno;
 
+use super::sparse;
 use crate::error::{Context, Error, Result};
 
 /// The folder of snapshots beside a file that is a disk.
@@ -87,10 +88,19 @@ impl Copy {
     }
 }
 
-/// Makes a writable clone of a copy, for a guest. No file is left when it fails.
+/// Makes a writable clone of a copy, for a guest. Where the file system can't share blocks, as it may be
+/// where an image was brought to, it is a copy with blocks of its own. No file is left when it fails.
 pub fn clone(copy: &Path, to: &Path) -> Result<()> {
     let ready = Copy::create(copy, to)?;
-    let made = ready.clone_now().map_err(|e| refusal(copy, e)).and_then(|()| ready.make_durable());
+    let made = match ready.clone_now() {
+        Err(e) if is_unable(&e) => ready
+            .source
+            .metadata()
+            .context(format!("looking at {}", copy.display()))
+            .and_then(|m| sparse::copy(&ready.source, m.len(), &ready.copy)),
+        done => done.map_err(|e| refusal(copy, e)),
+    };
+    let made = made.and_then(|()| ready.make_durable());
     if made.is_err() {
         let _ = remove(to);
     }
@@ -112,15 +122,18 @@ pub fn remove(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether the file system has no reflinks.
+fn is_unable(e: &io::Error) -> bool {
+    let unable = [Errno::OPNOTSUPP, Errno::NOTTY, Errno::XDEV, Errno::INVAL, Errno::NOSYS];
+    Errno::from_io_error(e).is_some_and(|errno| unable.contains(&errno))
+}
+
 /// Why a file can't be cloned.
 fn refusal(source: &Path, e: io::Error) -> Error {
-    let unable = [Errno::OPNOTSUPP, Errno::NOTTY, Errno::XDEV, Errno::INVAL, Errno::NOSYS];
     let source = source.display();
-    match Errno::from_io_error(&e) {
-        Some(errno) if unable.contains(&errno) => {
-            Error::new(format!("{source} is on a file system that can't share blocks between files"))
-                .hint("Put it on XFS or Btrfs, or use a thin volume of LVM")
-        }
-        _ => Error::new(format!("copying {source}: {e}")),
+    match is_unable(&e) {
+        true => Error::new(format!("{source} is on a file system that can't share blocks between files"))
+            .hint("Put it on XFS or Btrfs, or use a thin volume of LVM"),
+        false => Error::new(format!("copying {source}: {e}")),
     }
 }

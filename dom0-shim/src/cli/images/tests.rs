@@ -11,6 +11,9 @@ use store::{
 
 use super::*;
 
+const CONFIG: &[u8] =
+    br#"{"c_info":{"name":"web","uuid":"e5d4d218-9b32-4a04-971e-bb65229d0f12"},"b_info":{}}"#;
+
 /// A directory that goes with the test.
 pub(in crate::cli) struct Images(pub(in crate::cli) PathBuf);
 
@@ -54,7 +57,7 @@ impl Images {
             (StateKind::TscInfo, tsc_info(0, 0, 0, 0)),
             (StateKind::HvmParams, hvm_params(&[(17, 3)])),
             (StateKind::HvmContext, vec![1; 8]),
-            (StateKind::DomainConfig, br#"{"c_info":{},"b_info":{}}"#.to_vec()),
+            (StateKind::DomainConfig, CONFIG.to_vec()),
         ];
         for (kind, body) in records {
             state.insert(kind, body).unwrap();

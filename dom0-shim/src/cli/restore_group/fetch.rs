@@ -1,4 +1,7 @@
-//! Each member's image, where the member is to be: it is there, or it is copied.
+//! Each member's image, with its disks, where the member is to be: it is there, or it is copied.
+//!
+//! All that can be known is known before the first is copied: whether each image is where it should be,
+//! whether the Xen there can restore it, and whether there is a place for its disks.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +13,19 @@ use super::hosts::{Host, Hosts};
 use super::plan::{Move, Plan};
 use super::undo::Undo;
 use crate::cli::{print, restore_xen};
-use crate::error::{Error, Result};
+use crate::disks::travel::Traveller;
+use crate::error::{Context, Error, Result};
 
 /// Where a member's image is.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Lies {
     /// Where it is to be, by this name.
     There(String),
-    /// On its own host.
-    AtHome,
+    /// On its own host, by this name.
+    AtHome(String),
 }
 
-/// Sees to it that each member's image is where the member is to be, and can be restored there. All that
-/// can be known is known before anything is copied.
+/// Sees to it that each member's image is where the member is to be.
 pub(super) fn images(
     hosts: &dyn Hosts,
     plan: &mut Plan,
@@ -30,30 +33,26 @@ pub(super) fn images(
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<()> {
     let lies = survey(hosts, plan)?;
-    let work: Vec<(Move, Lies)> = plan.moves.iter().cloned().zip(lies).collect();
+    places(hosts, plan, &lies)?;
+    let work: Vec<(&Move, Lies)> = plan.moves.iter().zip(lies).collect();
     let to = plan.hosts();
     let found = at_once(&to, |host| {
         let own = work.iter().filter(|(m, _)| m.to == *host);
         own.map(|(m, lies)| match lies {
-            Lies::There(image) => Ok((m.guest.clone(), image.clone())),
-            Lies::AtHome => {
-                let image = copy(hosts, m, undo, say).map_err(|e| m.blame(e))?;
-                Ok((m.guest.clone(), image))
+            Lies::There(image) => Ok((m.guest.clone(), (image.clone(), false))),
+            Lies::AtHome(image) => {
+                let image = copy(hosts, m, image, undo, say).map_err(|e| m.blame(e))?;
+                Ok((m.guest.clone(), (image, true)))
             }
         })
-        .collect::<Result<Vec<_>>>()
+        .collect::<Result<BTreeMap<_, _>>>()
     })?;
-    let mut names: BTreeMap<(Host, String), String> = BTreeMap::new();
-    for (host, found) in to.into_iter().zip(found) {
-        names.extend(found.into_iter().map(|(guest, image)| ((host.clone(), guest), image)));
-    }
-    for m in &mut plan.moves {
-        if let Some(image) = names.remove(&(m.to.clone(), m.guest.clone())) {
-            m.image = image;
+    for (host, mut found) in to.into_iter().zip(found) {
+        for m in plan.moves.iter_mut().filter(|m| m.to == host) {
+            if let Some((image, fresh)) = found.remove(&m.guest) {
+                (m.image, m.fresh) = (image, fresh);
+            }
         }
-    }
-    for (m, (_, lies)) in plan.moves.iter_mut().zip(&work) {
-        m.fresh = *lies == Lies::AtHome;
     }
     Ok(())
 }
@@ -62,13 +61,10 @@ pub(super) fn images(
 fn survey(hosts: &dyn Hosts, plan: &Plan) -> Result<Vec<Lies>> {
     let all = plan.all_hosts();
     let answers = at_once(&all, |host| {
-        let asked: Vec<Value> = plan
-            .moves
-            .iter()
-            .filter(|m| m.to == *host || m.from == *host)
-            .map(|m| json!({"image": m.image, "contents": m.contents}))
-            .collect();
-        hosts.ask(host, &["restore-member", "find"], json!({"images": asked}).to_string().as_bytes())
+        let own = plan.moves.iter().filter(|m| m.to == *host || m.from == *host);
+        let ask: Vec<Value> =
+            own.map(|m| json!({"image": m.image, "contents": m.contents, "disks": m.disks})).collect();
+        hosts.ask(host, &["restore-member", "find"], json!({"images": ask}).to_string().as_bytes())
     })?;
     let of = |host: &Host| all.iter().zip(&answers).find(|(h, _)| *h == host).map(|(_, answer)| answer);
     let found = |host: &Host, m: &Move| {
@@ -78,32 +74,93 @@ fn survey(hosts: &dyn Hosts, plan: &Plan) -> Result<Vec<Lies>> {
     let xen = |value: Option<&Value>| -> Option<XenVersion> {
         serde_json::from_value(value?.get("xen")?.clone()).ok()
     };
-    plan.moves
-        .iter()
-        .map(|m| {
-            let (there, home) = (found(&m.to, m), found(&m.from, m));
-            let Some(image) = there.or(home) else {
-                return Err(Error::new(format!(
-                    "the image {} of `{}` is on none of its hosts",
-                    m.image, m.guest
-                ))
-                .hint("`luthier show` of the group says where each should be"));
-            };
-            restore_xen::check(&m.image, xen(Some(image)), xen(of(&m.to)), &plan.label(&m.to))
-                .map_err(|e| m.blame(e))?;
-            if there.is_none() && m.disks {
-                return Err(Error::new(format!("`{}` has disks, and they are on its own host", m.guest))
-                    .hint("Place it there, or move the disks' snapshots by hand and restore it alone"));
-            }
-            Ok(there.map_or(Lies::AtHome, |i| Lies::There(print::text(i, "image").to_owned())))
-        })
-        .collect()
+    let lies = |m: &Move| {
+        let (there, home) = (found(&m.to, m), found(&m.from, m));
+        let Some(image) = there.or(home) else {
+            return Err(Error::new(format!(
+                "the image {} of `{}` is on none of its hosts",
+                m.image, m.guest
+            ))
+            .hint("`luthier show` of the group says where each should be"));
+        };
+        restore_xen::check(&m.image, xen(Some(image)), xen(of(&m.to)), &plan.label(&m.to))
+            .map_err(|e| m.blame(e))?;
+        let name = print::text(image, "image").to_owned();
+        Ok(if there.is_some() { Lies::There(name) } else { Lies::AtHome(name) })
+    };
+    plan.moves.iter().map(lies).collect()
 }
 
-/// Copies a member's image; returns its name there.
-fn copy(hosts: &dyn Hosts, m: &Move, undo: &Undo<'_>, say: &(dyn Fn(&str) + Sync)) -> Result<String> {
-    say(&format!("copying {} to the other host", m.image));
-    let copied = hosts.copy(&m.from, &m.to, &m.image)?;
+/// Looks for a place for the disks of all images that are to be copied.
+fn places(hosts: &dyn Hosts, plan: &Plan, lies: &[Lies]) -> Result<()> {
+    let work: Vec<(&Move, &str)> = plan
+        .moves
+        .iter()
+        .zip(lies)
+        .filter(|(m, _)| !m.disks.is_empty())
+        .filter_map(|(m, lies)| match lies {
+            Lies::AtHome(image) => Some((m, image.as_str())),
+            Lies::There(_) => None,
+        })
+        .collect();
+    // What there is, by its own host.
+    let homes = plan.all_hosts();
+    let disks = at_once(&homes, |host| {
+        let own: Vec<&(&Move, &str)> = work.iter().filter(|(m, _)| m.from == *host).collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ask = json!({"images": own.iter().map(|(_, image)| image).collect::<Vec<_>>()});
+        let answer = hosts.ask(host, &["restore-member", "disks"], ask.to_string().as_bytes())?;
+        let lists: Vec<Vec<Traveller>> =
+            serde_json::from_value(answer.get("disks").cloned().unwrap_or_default())
+                .context(format!("the disks on {}", plan.label(host)))?;
+        own.into_iter().zip(lists).map(|((m, _), disks)| Ok((*m, placed(m, disks)?))).collect()
+    })?;
+    let disks: Vec<(&Move, Vec<Traveller>)> = disks.into_iter().flatten().collect();
+    // Whether it fits, where it goes.
+    at_once(&plan.hosts(), |host| {
+        let own = disks.iter().filter(|(m, _)| m.to == *host);
+        let members: Vec<Value> = own.map(|(m, disks)| json!({"guest": m.guest, "disks": disks})).collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let ask = json!({"members": members});
+        hosts.ask(host, &["restore-member", "room"], ask.to_string().as_bytes()).map(drop)
+    })?;
+    Ok(())
+}
+
+/// A member's disks, those sent elsewhere for which that was asked.
+fn placed(m: &Move, mut disks: Vec<Traveller>) -> Result<Vec<Traveller>> {
+    for (vdev, place) in &m.places {
+        let disk = disks.iter_mut().find(|d| d.record.vdev == *vdev);
+        let disk = disk.ok_or_else(|| Error::new(format!("`{}` has no disk {vdev}", m.guest)))?;
+        disk.send_to(place.clone()).map_err(|e| m.blame(e))?;
+    }
+    Ok(disks)
+}
+
+/// Copies a member's image with its disks; returns its name there.
+fn copy(
+    hosts: &dyn Hosts,
+    m: &Move,
+    image: &str,
+    undo: &Undo<'_>,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<String> {
+    let disks = match m.disks.len() {
+        0 => String::new(),
+        1 => " and its disk".into(),
+        n => format!(" and its {n} disks"),
+    };
+    say(&format!("copying {image}{disks} to the other host"));
+    let mut import = vec!["restore-member".to_owned(), "import".to_owned()];
+    for (vdev, place) in &m.places {
+        import.extend(["--disk".to_owned(), format!("{vdev}={place}")]);
+    }
+    let import: Vec<&str> = import.iter().map(String::as_str).collect();
+    let copied = hosts.copy((&m.from, &["restore-member", "export", image]), (&m.to, &import))?;
     let image = print::text(&copied, "image").to_owned();
     undo.imported(&m.to, &image);
     if print::text(&copied, "contents") != m.contents {

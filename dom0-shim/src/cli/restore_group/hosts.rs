@@ -38,8 +38,9 @@ pub(super) trait Hosts: Sync {
     /// The same where the answer is no JSON.
     fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>>;
 
-    /// Copies an image from one host to another; returns what the import said.
-    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value>;
+    /// Has what `luthier` says on one host be the input of `luthier --json` on another; returns what that
+    /// said last.
+    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str])) -> Result<Value>;
 
     /// Waits a little.
     fn pause(&self, time: Duration);
@@ -110,28 +111,24 @@ impl Hosts for Shell {
         self.run(host, false, args, &[])
     }
 
-    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value> {
-        let doing = || format!("copying {image} from {from} to {to}");
-        let mut export = self
-            .command(from, false, &["export", image, "-o", "-"])
-            .stdin(Stdio::null())
-            .spawn()
-            .context(doing())?;
+    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str])) -> Result<Value> {
+        let doing = || format!("copying from {} to {}", from.0, to.0);
+        let mut export = self.command(from.0, false, from.1).stdin(Stdio::null()).spawn().context(doing())?;
         let pipe = export.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        let import =
-            self.command(to, true, &["restore-member", "import"]).stdin(pipe).spawn().context(doing())?;
-        let imported = import.wait_with_output().context(doing())?;
+        let import = self.command(to.0, true, to.1).stdin(pipe).spawn().context(doing());
+        let imported = import.and_then(|import| import.wait_with_output().context(doing()));
         let exported = export.wait_with_output().context(doing())?;
+        let imported = imported?;
         // Who reads no more is the one that failed first.
         let unread = String::from_utf8_lossy(&exported.stderr).contains("Broken pipe");
         let by_import = unread && !imported.status.success();
         if !exported.status.success() && !by_import {
-            return Err(failure(from, &[], &exported.stderr));
+            return Err(failure(from.0, &[], &exported.stderr));
         }
         if !imported.status.success() {
-            return Err(failure(to, &imported.stdout, &imported.stderr));
+            return Err(failure(to.0, &imported.stdout, &imported.stderr));
         }
-        last_line(to, &imported.stdout)
+        last_line(to.0, &imported.stdout)
     }
 
     fn pause(&self, time: Duration) {
@@ -158,8 +155,9 @@ fn failure(host: &Host, answer: &[u8], stderr: &[u8]) -> Error {
             let words = String::from_utf8_lossy(stderr);
             let words: Vec<&str> = words.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
             let words = words.get(words.len().saturating_sub(3)..).unwrap_or_default().join("; ");
-            Error::new(format!("{host}: {}", if words.is_empty() { "it gave no reason" } else { &words }))
-                .hint("Can it be reached? --rsh and --address say how")
+            let words =
+                if words.is_empty() { "the connection was cut, or it gave no reason" } else { &words };
+            Error::new(format!("{host}: {words}")).hint("Can it be reached? --rsh and --address say how")
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use store::Image;
 use store::group::{ChannelReader, Group};
 
+use super::carry;
 use crate::api::{NetRequest, Request};
 use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen};
 use crate::error::{Context, Error, Result};
@@ -25,8 +26,21 @@ pub enum MemberArgs {
     /// Which of the images that are told on the standard input are here: under their names, or others
     /// that have the same pages; and which Xen this host has
     Find,
-    /// Make an image of the stream on the standard input
-    Import,
+    /// Which disks go with images that are told on the standard input, and what room they need
+    Disks,
+    /// Whether there is a place for the disks that are told on the standard input
+    Room,
+    /// Write an image with its disks to the standard output, for `import` on another host
+    Export {
+        /// The image
+        image: String,
+    },
+    /// Make an image, and its disks, of the stream on the standard input
+    Import {
+        /// A disk, and where it goes instead of where it was
+        #[arg(long, value_name = "VDEV=PLACE", value_parser = super::pair)]
+        disk: Vec<(String, String)>,
+    },
     /// Whether all members that are told on the standard input can be restored here
     Check,
     /// Make the domain of an image that was checked, and leave it paused
@@ -83,13 +97,10 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
     let net = |net| client::ask(&cli.run, &Request::Net { net });
     let answer = match args {
         MemberArgs::Find => find_all(cli, &input()?)?,
-        MemberArgs::Import => {
-            std::fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
-            // It is read twice, and comes once.
-            let stream = store::spool(&cli.images, std::io::stdin().lock())?;
-            let image = store::import_xl(&cli.images, stream, store::ImportOptions::default())?;
-            json!({"image": image.manifest().id, "contents": image.manifest().contents()})
-        }
+        MemberArgs::Disks => carry::disks(cli, &input()?)?,
+        MemberArgs::Room => carry::room(&input()?)?,
+        MemberArgs::Export { image } => return carry::export(cli, image, &mut std::io::stdout().lock()),
+        MemberArgs::Import { disk } => carry::import(cli, disk, std::io::stdin().lock())?,
         MemberArgs::Check => check(cli, &input()?)?,
         MemberArgs::Make { image, name } => {
             restore::make(&images::open(cli, image)?, name.as_deref(), true)?.json()
@@ -126,7 +137,7 @@ fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
     let asked: Value = serde_json::from_slice(asked).context("which images are looked for")?;
     let mut found = Vec::new();
     for ask in print::items(&asked, "images") {
-        if let Some(image) = find(cli, print::text(ask, "image"), print::text(ask, "contents"))? {
+        if let Some(image) = find(cli, ask)? {
             let m = image.manifest();
             found.push(json!({"image": m.id, "contents": m.contents(), "xen": m.xen}));
         }
@@ -134,10 +145,16 @@ fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
     Ok(json!({"xen": restore_xen::here(), "images": found}))
 }
 
-/// The image that has these contents.
-fn find(cli: &Cli, image: &str, contents: &str) -> Result<Option<Image>> {
-    let has = |image: &Image| image.manifest().contents() == Some(contents);
-    if let Some(image) = images::open(cli, image).ok().filter(has) {
+/// The image that has these contents, and these disks.
+fn find(cli: &Cli, ask: &Value) -> Result<Option<Image>> {
+    let contents = print::text(ask, "contents");
+    let disks = print::items(ask, "disks");
+    let has = |image: &Image| {
+        let own = crate::disks::of_report(&image.manifest().report);
+        let has_disk = |vdev: &Value| own.iter().any(|r| r.has_snapshot() && vdev.as_str() == Some(&r.vdev));
+        image.manifest().contents() == Some(contents) && disks.iter().all(has_disk)
+    };
+    if let Some(image) = images::open(cli, print::text(ask, "image")).ok().filter(has) {
         return Ok(Some(image));
     }
     if !cli.images.is_dir() {
@@ -193,6 +210,7 @@ fn fit(cli: &Cli, member: &Value) -> Result<Image> {
     restore_net::check(cli, &image)?;
     let m = image.manifest();
     restore_xen::check(&m.id, Some(m.xen), restore_xen::here(), "this host")?;
+    crate::disks::travel::are_here(&image)?;
     if member.get("fresh").and_then(Value::as_bool) != Some(true) {
         images::verify_all(&image)?;
     }

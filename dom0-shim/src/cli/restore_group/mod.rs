@@ -9,6 +9,7 @@
 //! reached by a remote shell, and do their share by `luthier` there. What this must never do: leave
 //! half a group running, or a network frozen.
 
+mod carry;
 mod channels;
 mod crew;
 mod fetch;
@@ -25,6 +26,7 @@ use store::GroupName;
 use store::group::Group;
 
 use super::{Cli, print};
+use crate::disks::travel::Place;
 use crate::error::Result;
 use hosts::Shell;
 pub(super) use member::{MemberArgs, run as run_member};
@@ -42,6 +44,10 @@ pub struct PlaceArgs {
     /// Of a group: what the remote shell calls a host of the group, if not by its name
     #[arg(long, value_name = "HOST=ADDRESS", value_parser = pair, help_heading = GROUPS)]
     pub address: Vec<(String, String)>,
+    /// Of a group: where a member's disk is made when it goes to another host: a thin pool or a folder
+    /// [default: those of the same name]
+    #[arg(long, value_name = "VM:VDEV=PLACE", value_parser = disk, help_heading = GROUPS)]
+    pub disk: Vec<DiskPlace>,
     /// Of a group: restore copies, named so after their originals, with uuids of their own
     #[arg(long, value_name = "SUFFIX", allow_hyphen_values = true, value_parser = suffix, help_heading = GROUPS)]
     pub name_suffix: Option<String>,
@@ -53,6 +59,31 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.starts_with('-') => Ok((a.into(), b.into())),
         _ => Err("as in web=right: two names and = between them".into()),
+    }
+}
+
+/// Where a disk goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskPlace {
+    /// Of which member.
+    guest: String,
+    /// Its name there: `xvda`.
+    vdev: String,
+    /// The place.
+    to: Place,
+}
+
+fn disk(text: &str) -> std::result::Result<DiskPlace, String> {
+    let split = text.split_once('=').and_then(|(disk, to)| {
+        let (guest, vdev) = disk.split_once(':')?;
+        (!guest.is_empty() && !vdev.is_empty()).then_some((guest, vdev, to))
+    });
+    match split {
+        Some((guest, vdev, to)) => {
+            let to = to.parse().map_err(|e: crate::error::Error| e.to_string())?;
+            Ok(DiskPlace { guest: guest.into(), vdev: vdev.into(), to })
+        }
+        None => Err("as in db:xvda=vg/pool, or db:xvda=/srv/disks".into()),
     }
 }
 

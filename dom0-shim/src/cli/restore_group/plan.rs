@@ -5,6 +5,7 @@ use store::group::{Manifest, Member, Part};
 
 use super::PlaceArgs;
 use super::hosts::Host;
+use crate::disks::travel::Place;
 use crate::error::{Error, Result};
 
 /// A member.
@@ -17,8 +18,10 @@ pub(super) struct Move {
     pub(super) image: String,
     pub(super) contents: String,
     pub(super) vifs: Vec<String>,
-    /// Whether snapshots of disks belong to it.
-    pub(super) disks: bool,
+    /// Its disks of which there are snapshots.
+    pub(super) disks: Vec<String>,
+    /// Where some of them go instead of where they were.
+    pub(super) places: Vec<(String, Place)>,
     pub(super) from: Host,
     pub(super) to: Host,
     /// Its domain, once it is there.
@@ -82,7 +85,16 @@ impl Plan {
             }
         }
         let suffix = args.name_suffix.as_deref().unwrap_or_default();
-        let has_snapshot = |disk: &Value| disk.get("snapshot").is_some_and(|s| !s.is_null());
+        for disk in &args.disk {
+            if !manifest.members().any(|(_, m)| m.guest == disk.guest) {
+                return Err(Error::new(format!("`{}` is no member of {}", disk.guest, manifest.name))
+                    .hint(format!("`luthier show {}` names them", manifest.name)));
+            }
+        }
+        let with_snapshot = |disk: &Value| {
+            disk.get("snapshot").filter(|s| !s.is_null())?;
+            disk.get("vdev")?.as_str().map(str::to_owned)
+        };
         let to_move = |(part, m): (&Part, &Member)| {
             let from = home(part);
             let place = args.place.iter().find(|(guest, _)| *guest == m.guest);
@@ -92,7 +104,13 @@ impl Plan {
                 image: m.image.clone(),
                 contents: m.contents.clone(),
                 vifs: m.vifs.iter().map(|mac| mac.to_lowercase()).collect(),
-                disks: m.disks.iter().any(has_snapshot),
+                disks: m.disks.iter().filter_map(with_snapshot).collect(),
+                places: args
+                    .disk
+                    .iter()
+                    .filter(|disk| disk.guest == m.guest)
+                    .map(|disk| (disk.vdev.clone(), disk.to.clone()))
+                    .collect(),
                 to: place.map_or_else(|| from.clone(), |(_, host)| wanted(host)),
                 from,
                 domid: 0,

@@ -81,6 +81,8 @@ struct Fake {
     fails: Option<&'static str>,
     /// The copy has other pages.
     bad_copy: bool,
+    /// What was asked whether there is room for it.
+    rooms: Mutex<Vec<Value>>,
     /// Minor release of the other host's Xen.
     xen_there: Option<u32>,
 }
@@ -115,6 +117,15 @@ impl Hosts for Fake {
                     asked["images"].as_array().unwrap().iter().filter(own).map(with_xen).collect();
                 let minor = if *host == Host::Here { 17 } else { self.xen_there.unwrap_or(17) };
                 json!({"xen": {"major": 4, "minor": minor}, "images": found})
+            }
+            ["restore-member", "disks"] => {
+                let record = json!({"vdev": "xvda", "how": "thin", "source": "vg/web", "snapshot": "vg/x",
+                    "to": {"pool": {"group": "vg", "pool": "pool"}}, "octets": 4096, "used": 1});
+                json!({"disks": [[record]]})
+            }
+            ["restore-member", "room"] => {
+                locked(&self.rooms).push(serde_json::from_slice(input).unwrap());
+                Value::Null
             }
             ["restore-member", "make", image, ..] => {
                 locked(&self.domains).insert(place(image));
@@ -165,8 +176,17 @@ impl Hosts for Fake {
         Ok(bulk)
     }
 
-    fn copy(&self, from: &Host, to: &Host, image: &str) -> Result<Value> {
-        locked(&self.said).push(format!("{from} to {to}: {image}"));
+    fn copy(&self, (from, export): (&Host, &[&str]), (to, import): (&Host, &[&str])) -> Result<Value> {
+        let (["restore-member", "export", image], ["restore-member", "import", disks @ ..]) =
+            (export, import)
+        else {
+            panic!("{export:?} {import:?}")
+        };
+        let line = [&[format!("{from} to {to}: {image}").as_str()], disks].concat().join(" ");
+        if self.fails.is_some_and(|fails| line.contains(fails)) {
+            return Err(Error::new(format!("{line}: no")).hint("Try"));
+        }
+        locked(&self.said).push(line);
         let copy = format!("{image}-2");
         locked(&self.copies).insert(format!("{copy} on {to}"));
         let n = if image.starts_with("web") { "01" } else { "02" };
@@ -313,15 +333,69 @@ fn members_go_where_they_were_or_where_they_are_placed() {
     }
 }
 
-#[test]
-fn a_guest_with_disks_stays_on_its_host() {
+/// `web` with a disk, placed on the other host.
+fn moved_with_disk(args: &PlaceArgs) -> Plan {
     let mut manifest = manifest();
-    manifest.hosts[0].members[0].disks = vec![json!({"vdev": "xvda", "how": "thin", "snapshot": "vg/x"})];
-    let moved = Plan::new(&manifest, &switch_text(LEFT), &place(&[("web", "right")])).unwrap();
-    let error = restore(&Fake::default(), moved, &|_| {}).unwrap_err();
-    assert!(error.message.contains("`web` has disks"), "{error}");
-    let stays = Plan::new(&manifest, &switch_text(LEFT), &place(&[("db", "right")])).unwrap();
-    restore(&Fake::default(), stays, &|_| {}).unwrap();
+    manifest.hosts[0].members[0].disks = vec![
+        json!({"vdev": "xvda", "how": "thin", "snapshot": "vg/x"}),
+        json!({"vdev": "xvdb", "how": "read-only", "source": "/srv/cd.iso"}),
+    ];
+    Plan::new(&manifest, &switch_text(LEFT), args).unwrap()
+}
+
+#[test]
+fn disks_go_with_their_member_once_there_is_a_place_for_them() {
+    let fake = Fake::default();
+    restore(&fake, moved_with_disk(&place(&[("web", "right")])), &|_| {}).unwrap();
+    let said = locked(&fake.said);
+    let order = ["this host: restore-member disks", "right: restore-member room", "this host to right: web@"];
+    let places: Vec<usize> = order.iter().map(|what| at(&said, what)).collect();
+    assert!(places.is_sorted(), "{said:#?}");
+    let rooms = locked(&fake.rooms);
+    assert_eq!(rooms[0]["members"][0]["guest"], "web");
+    assert_eq!(rooms[0]["members"][0]["disks"][0]["to"]["pool"]["pool"], "pool");
+    // One that stays has its disks where it is.
+    let stays = Fake::default();
+    restore(&stays, moved_with_disk(&place(&[("db", "right")])), &|_| {}).unwrap();
+    assert!(locked(&stays.rooms).is_empty());
+}
+
+#[test]
+fn a_disk_goes_where_the_operator_says() {
+    let mut args = place(&[("web", "right")]);
+    args.disk = vec![disk("web:xvda=fast/thin").unwrap()];
+    let fake = Fake::default();
+    restore(&fake, moved_with_disk(&args), &|_| {}).unwrap();
+    at(&locked(&fake.said), "this host to right: web@20261122T081500Z --disk xvda=fast/thin");
+    assert_eq!(locked(&fake.rooms)[0]["members"][0]["disks"][0]["to"]["pool"]["group"], "fast");
+    args.disk = vec![disk("web:xvdz=fast/thin").unwrap()];
+    let error = restore(&Fake::default(), moved_with_disk(&args), &|_| {}).unwrap_err();
+    assert!(error.message.contains("`web` has no disk xvdz"), "{error}");
+    args.disk = vec![disk("nobody:xvda=fast/thin").unwrap()];
+    assert!(Plan::new(&manifest(), &switch_text(LEFT), &args).is_err());
+    for bad in ["web", "web:xvda", "web=vg/pool", ":xvda=vg/pool", "web:=vg/pool", "web:xvda=vg"] {
+        assert!(disk(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn without_a_place_for_a_disk_nothing_is_copied_or_made() {
+    for fails in ["right: restore-member room", "this host: restore-member disks"] {
+        let fake = Fake { fails: Some(fails), ..Fake::default() };
+        restore(&fake, moved_with_disk(&place(&[("web", "right")])), &|_| {}).unwrap_err();
+        let said = locked(&fake.said);
+        let made =
+            |line: &String| line.contains(" to right") || line.contains("make") || line.contains("freeze");
+        assert!(!said.iter().any(made), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_while_a_disk_is_copied_names_the_member() {
+    let fake = Fake { fails: Some("this host to right"), ..Fake::default() };
+    let error = restore(&fake, moved_with_disk(&place(&[("web", "right")])), &|_| {}).unwrap_err();
+    assert!(error.message.starts_with("`web`: "), "{error}");
+    assert!(locked(&fake.domains).is_empty() && locked(&fake.copies).is_empty());
 }
 
 #[test]

@@ -26,13 +26,15 @@ pub struct ImportOptions<'a> {
     pub id: Option<ImageId>,
     /// When the guest was saved; the file's modification time is a good guess.
     pub created: SystemTime,
+    /// What the manifest's report says besides: the writer's own JSON.
+    pub report: serde_json::Map<String, Value>,
     /// Called with pages written and pages in the stream, about once for 4 MiB.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
 
 impl Default for ImportOptions<'_> {
     fn default() -> Self {
-        ImportOptions { id: None, created: SystemTime::now(), progress: None }
+        ImportOptions { id: None, created: SystemTime::now(), report: serde_json::Map::new(), progress: None }
     }
 }
 
@@ -84,7 +86,10 @@ pub fn import_xl(dir: &Path, mut input: impl Read + Seek, options: ImportOptions
             Item::State(..) | Item::Xen(_) => {}
         }
     }
-    writer.commit(serde_json::json!({ "imported": "xl save", "pages_read": survey.entries }))
+    let mut report = options.report;
+    report.insert("imported".into(), "xl save".into());
+    report.insert("pages_read".into(), survey.entries.into());
+    writer.commit(Value::Object(report))
 }
 
 fn put(writer: &mut ImageWriter, pfn: u64, content: Content<'_>) -> Result<()> {
