@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use store::{ExportOptions, Image, ImportOptions, Manifest};
 
 use super::group::{self, Membership, Named};
-use super::{Cli, print};
+use super::{Cli, print, unfinished};
 use crate::api::Round;
 use crate::disks;
 use crate::error::{Context, Error, Result};
@@ -94,6 +94,7 @@ pub(super) fn list(cli: &Cli, only_groups: bool) -> Result<()> {
     }
     if listed.is_empty() && groups.is_empty() {
         println!("no images in {}", cli.images.display());
+        name_unfinished(cli);
         return Ok(());
     }
     // Who has no groups is not told of them.
@@ -116,7 +117,15 @@ pub(super) fn list(cli: &Cli, only_groups: bool) -> Result<()> {
         }
     }
     group::list(cli, &groups, false);
+    name_unfinished(cli);
     Ok(())
+}
+
+/// Names what restores that were killed have left.
+fn name_unfinished(cli: &Cli) {
+    for left in unfinished::all(&cli.images) {
+        println!("unfinished restore: {left}; if nobody restores now: luthier rm --unfinished");
+    }
 }
 
 /// `luthier show`
@@ -302,7 +311,15 @@ fn remove(cli: &Cli, name: &str) -> Result<store::Result<Result<()>>> {
 }
 
 /// `luthier rm`
-pub(super) fn rm(cli: &Cli, images: &[String]) -> Result<()> {
+pub(super) fn rm(cli: &Cli, images: &[String], unfinished: bool) -> Result<()> {
+    if unfinished {
+        for left in unfinished::clear(&cli.images)? {
+            match cli.json {
+                true => print::json_line(&json!({"removed": left})),
+                false => println!("removed what was left of {left}"),
+            }
+        }
+    }
     let mut left: Vec<&String> = images.iter().collect();
     while !left.is_empty() {
         let before = left.len();

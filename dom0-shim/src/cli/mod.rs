@@ -21,6 +21,7 @@ mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::path::PathBuf;
 
@@ -274,8 +275,12 @@ pub enum Command {
     Rm {
         /// Names or paths of the images or groups
         // An id of its own: clap keeps `images` for the option of that name.
-        #[arg(id = "names", value_name = "IMAGE", required = true)]
+        #[arg(id = "names", value_name = "IMAGE", required_unless_present = "unfinished")]
         images: Vec<String>,
+        /// What restores that were killed have left on this host: paused domains, and copies of disks.
+        /// Not while a group is being restored
+        #[arg(long)]
+        unfinished: bool,
     },
 }
 
@@ -346,6 +351,6 @@ pub fn run(cli: &Cli) -> Result<()> {
         }
         Command::Import { file } => images::import(cli, file),
         Command::Merge { image } => images::merge(cli, image),
-        Command::Rm { images } => images::rm(cli, images),
+        Command::Rm { images, unfinished } => images::rm(cli, images, *unfinished),
     }
 }

@@ -1,10 +1,12 @@
 //! `luthier restore`: verified first, then built by stock `xl restore` from a pipe.
 
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use store::{ExportOptions, Image};
 
+use super::unfinished::{self, Unfinished};
 use super::{Cli, images, print, restore_net, restore_xen};
 use crate::disks::restore::{Clones, remarks};
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::xl;
 /// Restores an image.
 pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> Result<()> {
     let image = images::open(cli, image)?;
-    name_is_free(name.unwrap_or(&image.manifest().guest))?;
+    name_is_free(cli, name.unwrap_or(&image.manifest().guest))?;
     let manifest = image.manifest();
     restore_xen::check(&manifest.id, Some(manifest.xen), restore_xen::here(), "this host")?;
     restore_net::check(cli, &image)?;
@@ -23,17 +25,19 @@ pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> R
     // A damaged image must be refused before a domain is built from half of it.
     images::verify_all(&image)?;
     let made = make(&image, name, paused)?;
+    let said = made.json();
+    made.note.end();
     if cli.json {
-        print::json_line(&made.json());
+        print::json_line(&said);
         return Ok(());
     }
     println!(
         "restored {} as domain {}{}",
-        made.guest,
-        made.domid,
+        print::text(&said, "guest"),
+        print::number(&said, "domid"),
         if paused { ", paused: xl unpause it" } else { "" }
     );
-    for disk in made.disks.as_array().into_iter().flatten() {
+    for disk in print::items(&said, "disks") {
         println!(
             "  disk {} is a copy of the image's: {}",
             print::text(disk, "vdev"),
@@ -43,11 +47,16 @@ pub(super) fn run(cli: &Cli, image: &str, name: Option<&str>, paused: bool) -> R
     Ok(())
 }
 
-fn name_is_free(target: &str) -> Result<()> {
+/// Whether no domain of this name runs.
+pub(super) fn name_is_free(cli: &Cli, target: &str) -> Result<()> {
     match xl::find(target) {
-        Ok(_) => Err(Error::new(format!("a domain `{target}` is running"))
-            .hint("Restore a copy beside it with --name, or first: xl destroy it")),
         Err(_) => Ok(()),
+        Ok(_) if unfinished::is_left(&cli.images, target) => {
+            Err(Error::new(format!("a restore of `{target}` was killed, and left a domain"))
+                .hint("Take it away, unless that restore goes on: luthier rm --unfinished"))
+        }
+        Ok(_) => Err(Error::new(format!("a domain `{target}` is running here"))
+            .hint("Restore a copy beside it (--name, or --name-suffix for a group), or elsewhere, or first: xl destroy it")),
     }
 }
 
@@ -58,6 +67,7 @@ pub(super) struct Made {
     domid: u16,
     /// Clones of disks that it got: what [`Clones::json`] says.
     disks: Value,
+    note: Unfinished,
 }
 
 impl Made {
@@ -68,10 +78,29 @@ impl Made {
 }
 
 /// Makes the domain of an image that was checked. Each page is compared with its checksum once more as
-/// it is passed on; a domain with a damaged one does not come to be.
+/// it is passed on; a domain with a damaged one does not come to be. It counts as unfinished until its
+/// note is ended.
 pub(super) fn make(image: &Image, name: Option<&str>, paused: bool) -> Result<Made> {
+    let id = &image.manifest().id;
     let target = name.unwrap_or(&image.manifest().guest).to_owned();
-    let disks = Clones::of(image, &target)?;
+    let mut note = Unfinished::begin(image.path().parent().unwrap_or(Path::new(".")), &target, id)?;
+    match build(image, name, &target, paused, &mut note) {
+        Ok((domid, disks)) => Ok(Made { image: id.clone(), guest: target, domid, disks, note }),
+        Err(e) => {
+            note.end();
+            Err(e)
+        }
+    }
+}
+
+fn build(
+    image: &Image,
+    name: Option<&str>,
+    target: &str,
+    paused: bool,
+    note: &mut Unfinished,
+) -> Result<(u16, Value)> {
+    let disks = Clones::of(image, target, &mut |path| note.disk(path))?;
     let options = ExportOptions { disks: disks.paths(), ..images::options(name)? };
     xl::restore(paused, |pipe| {
         let mut out = BufWriter::with_capacity(1 << 20, pipe);
@@ -81,6 +110,7 @@ pub(super) fn make(image: &Image, name: Option<&str>, paused: bool) -> Result<Ma
     // It has started: whatever happens now, they are its own.
     let clones = disks.json();
     disks.keep();
-    let domid = xl::find(&target)?.domid;
-    Ok(Made { image: image.manifest().id.clone(), guest: target, domid, disks: clones })
+    let domid = xl::find(target)?.domid;
+    note.domain(domid)?;
+    Ok((domid, clones))
 }

@@ -38,17 +38,17 @@ enum What {
 }
 
 impl Clones {
-    /// Makes them all, for a guest `target`.
+    /// Makes them all, for a guest `target`. The path of each is told before it is made.
     ///
     /// # Errors
     /// A snapshot is not there (any more), or there is no room. Then there are none.
-    pub fn of(image: &Image, target: &str) -> Result<Self> {
+    pub fn of(image: &Image, target: &str, tell: &mut dyn FnMut(&str) -> Result<()>) -> Result<Self> {
         let records = of_report(&image.manifest().report);
         let mut clones = Self::default();
         let stamp: String =
             store::utc_text(SystemTime::now()).chars().filter(|c| !matches!(c, '-' | ':')).collect();
         for record in records.iter().filter(|r| r.has_snapshot()) {
-            let made = clone(record, target, &stamp).map_err(|e| {
+            let made = clone(record, target, &stamp, tell).map_err(|e| {
                 let id = &image.manifest().id;
                 let what = format!("disk {} of {id} can't be brought back: {}", record.vdev, e.message);
                 Error { message: what, ..e }
@@ -107,7 +107,8 @@ fn remove_one(path: &str) -> Result<()> {
         return Err(Error::new(format!("{path} is no clone of Luthier's: it is left as it is")));
     }
     match path.strip_prefix("/dev/").and_then(|volume| volume.split_once('/')) {
-        Some((group, name)) => lvm::remove_clone(group, name),
+        Some((group, name)) if lvm::exists(&format!("{group}/{name}"))? => lvm::remove_clone(group, name),
+        Some(_) => Ok(()),
         None => reflink::remove(Path::new(path)),
     }
 }
@@ -134,7 +135,12 @@ pub fn remarks(image: &Image) -> Vec<String> {
     left_out.collect()
 }
 
-fn clone(record: &Record, target: &str, stamp: &str) -> Result<Made> {
+fn clone(
+    record: &Record,
+    target: &str,
+    stamp: &str,
+    tell: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Made> {
     let vdev = &record.vdev;
     let gone = |what: &dyn std::fmt::Display| {
         Error::new(format!("its snapshot {what} is not here"))
@@ -154,6 +160,7 @@ fn clone(record: &Record, target: &str, stamp: &str) -> Result<Made> {
             while lvm::exists(&format!("{group}/{}", name(n)))? {
                 n += 1;
             }
+            tell(&format!("/dev/{group}/{}", name(n)))?;
             let path = lvm::clone(snapshot, &name(n))?;
             Ok(Made {
                 vdev: vdev.clone(),
@@ -169,8 +176,9 @@ fn clone(record: &Record, target: &str, stamp: &str) -> Result<Made> {
             let folder = snapshot.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
             let to = (0..).map(|n| folder.join(format!("{}.raw", name(n)))).find(|path| !path.exists());
             let to = to.unwrap_or_else(|| folder.join("clone.raw"));
-            reflink::clone(snapshot, &to)?;
             let path = to.to_string_lossy().into_owned();
+            tell(&path)?;
+            reflink::clone(snapshot, &to)?;
             Ok(Made { vdev: vdev.clone(), path, what: What::File(to) })
         }
         Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Err(Error::new("there is no snapshot of it")),

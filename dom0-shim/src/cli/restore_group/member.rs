@@ -10,7 +10,7 @@ use store::group::{ChannelReader, Group};
 
 use super::carry;
 use crate::api::{NetRequest, Request};
-use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen};
+use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen, unfinished};
 use crate::error::{Context, Error, Result};
 use crate::xl;
 
@@ -113,14 +113,21 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
             net(NetRequest::Inject { name: name.clone(), count, octets }).map(drop)
         })?,
         MemberArgs::Unpause { domids } => {
-            domids.iter().try_for_each(|domid| unpause(*domid))?;
+            for domid in domids {
+                unpause(*domid)?;
+                unfinished::ended(&cli.images, *domid);
+            }
             json!({"unpaused": domids})
         }
         MemberArgs::Connected { net: name, macs } => {
             let stats = net(NetRequest::Stats { name: Some(name.clone()) })?;
             json!({"missing": missing(&stats, macs)})
         }
-        MemberArgs::Destroy { name, domid } => destroy(name, *domid, &input()?)?,
+        MemberArgs::Destroy { name, domid } => {
+            let gone = destroy(name, *domid, &input()?)?;
+            unfinished::ended(&cli.images, *domid);
+            gone
+        }
     };
     print::json_line(&answer);
     Ok(())
@@ -186,11 +193,7 @@ fn check(cli: &Cli, asked: &[u8]) -> Result<Value> {
     let mut needed = 0;
     for member in print::items(&asked, "members") {
         let target = print::text(member, "target");
-        if xl::find(target).is_ok() {
-            return Err(Error::new(format!("a domain `{target}` is running here")).hint(
-                "Restore copies with --name-suffix, or elsewhere with --place, or first: xl destroy it",
-            ));
-        }
+        restore::name_is_free(cli, target)?;
         let image = fit(cli, member)
             .map_err(|e| Error { message: format!("`{target}` can't be restored: {}", e.message), ..e })?;
         needed += image.manifest().memory.max_kib.div_ceil(1024) + OVERHEAD_MIB;

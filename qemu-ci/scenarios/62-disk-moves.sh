@@ -1,0 +1,127 @@
+# Disks travel: two guests of a network, one with a thin volume and one with a file, journal each step
+# on their disks. The network is snapshotted, both are destroyed, and each is restored on the other's
+# host: the disk that is made there agrees with the memory, and whoever looks at it without the memory
+# finds a file system as after a loss of power. Before that: no place for a disk, a connection that is
+# cut, and a restore that is killed leave nothing that is not named.
+# hosts: 2
+# time limit: 900 s
+. /add/scenarios/net.sh
+. /add/scenarios/disks.sh
+
+# ground HOST COMMAND...: a helper of scenarios there.
+ground() {
+    local host=$1
+    shift
+    on "$host" "cd /tmp; . /add/scenarios/lib.sh; . /add/scenarios/disks.sh; $*"
+}
+
+# start_with_disk NAME HOST N DISKS: a guest of network blue that journals on its disk.
+start_with_disk() {
+    run on "$2" "rm -f $(console $1); mkguest --disk \"$4\" --net $1 \
+        'mac=00:16:3e:00:00:0$3,backend=luthier-stub,bridge=blue,mtu=$NET_MTU' 192 1 \
+        net_address=10.1.0.$3/24 $DISK_LOAD >/tmp/$1.cfg && xl create -q /tmp/$1.cfg"
+}
+
+restore_swapped() {
+    luthier restore "$group" --place a=host1 --place b=. --address host1=1 --rsh "${RSH:-labrsh}" "$@"
+}
+
+# nothing_left HOST: no image, no disk, no volume and no domain of a restore.
+nothing_left() {
+    equal "$(on $1 "luthier list" | grep -c -e '^[ab]@')" "$(grep -c . images-$1)" "images on host $1"
+    equal "$(ground $1 snapshots | wc -l)" 1 "snapshots of disks on host $1"
+    equal "$(on $1 'lvs --noheadings vg; ls /srv' | grep -c restored_)" 0 "clones on host $1"
+    equal "$(on $1 xl list | grep -c -e '^[ab] ')" 0 "domains on host $1"
+}
+
+# goes_on NAME HOST: it continues the chain of its former self, and its disk what its memory has.
+goes_on() {
+    await 120 "first link of the restored $1" ground $2 past_link $1 0
+    run ground $2 journal_right $1
+    on $2 cat "$(console $1)" >$1.now
+    run guest verify-chain --continues $1.log $1.now
+    tail -n 1 run.log | sed 's/^/    /'
+}
+
+connect_hosts blue=7
+joined_hosts
+for host in 0 1; do run ground $host make_ground; done
+run ground 0 thin_disk a
+run ground 1 file_disk b
+start_with_disk a 0 1 "'phy:/dev/vg/a,xvda,w'"
+start_with_disk b 1 2 "'/srv/b.raw,raw,xvda,w'"
+for guest in 'a 0' 'b 1'; do
+    set -- $guest
+    await 240 "first link of $1" ground $2 past_link $1 5
+    run on $2 luthier attach $1
+done
+step "two guests journal on their disks"
+
+run luthier --json snapshot --net blue
+group=$(grep -o 'blue@[0-9TZ]*' run.log | tail -n 1)
+for guest in 'a 0' 'b 1'; do
+    set -- $guest
+    run ground $2 await_links $1 5
+    run on $2 "xl destroy $1; sleep 1"
+    on $2 cat "$(console $1)" >$1.log
+    on $2 rm "$(console $1)"
+    on $2 "luthier list" | grep -e '^[ab]@' >images-$2
+done
+step "$group: $(cat images-0 images-1 | awk '{ print $1 }' | tr '\n' ' ')"
+
+refused restore_swapped --disk a:xvda=vg/nopool
+says refused.log '`a` .*there is no thin pool vg/nopool'
+refused restore_swapped --disk b:xvda=/nowhere
+says refused.log '`b` .*there is no folder /nowhere'
+for host in 0 1; do nothing_left $host; done
+step "no place for a disk: $(grep -v copying refused.log | head -n 1)"
+
+# A remote shell that is cut off after some MiB.
+cat >/tmp/cutrsh <<'END'
+#!/bin/sh
+case "$*" in *restore-member\ import*) head -c 30000000 | exec labrsh "$@" ;; esac
+exec labrsh "$@"
+END
+chmod +x /tmp/cutrsh
+RSH=/tmp/cutrsh refused restore_swapped
+says refused.log '`a`: '
+says refused.log 'Nothing of the group runs'
+for host in 0 1; do nothing_left $host; done
+step "a connection that is cut: $(grep '`a`' refused.log | head -n 1)"
+
+restore_swapped >killed.log 2>&1 &
+restore=$!
+await 60 "copying" grep -q copying killed.log
+sleep 1
+kill -9 $restore
+import_ended() { ! on $1 pgrep -f 'restore-membe[r]' >/dev/null; }
+for host in 0 1; do await 90 "end of the import on host $host" import_ended $host; done
+# What was copied meanwhile is an image like others, and goes like them.
+for host in 0 1; do
+    for image in $(on $host luthier list | awk '/^[ab]@/ { print $1 }'); do
+        grep -q "^$image " images-$host || run on $host luthier rm $image
+    done
+    nothing_left $host
+done
+step "a restore that is killed leaves images at most, which luthier rm removes"
+
+run restore_swapped
+sed 's/^/    /' run.log | grep -v verifying
+goes_on a 1
+goes_on b 0
+run inside 1 a 'ping -c 2 -W 5 10.1.0.2'
+step "each goes on on the other's host, with its disk"
+
+# The copies are images of their own: restored once more, without the memory.
+for guest in 'a 1' 'b 0'; do
+    set -- $guest
+    run on $2 xl destroy $1
+    image=$(on $2 luthier list | awk -v g=$1 '$1 ~ "^" g "@" { print $1 }' | tail -n 1)
+    on $2 luthier --json restore $image --name probe --paused >probe.log || fail "probe of $1: $(cat probe.log)"
+    run on $2 "xl destroy probe; sleep 1"
+    run ground $2 fsck_clone "$(clone_of probe.log)"
+    run ground $2 drop_clone "$(clone_of probe.log)"
+    run on $2 luthier rm $image
+done
+for host in 0 1; do equal "$(ground $host snapshots | wc -l)" 1 "snapshots of disks on host $host"; done
+step "file systems are as after a loss of power; copies go with their disks"
