@@ -208,7 +208,11 @@ pub enum Command {
     ///
     /// Verifies the image, then lets stock `xl restore` build the domain. A domain of the same
     /// name must not run; --name restores a copy beside it. Networks of the guest must exist on
-    /// this host, under the same numbers, and its MAC addresses must be free there.
+    /// this host, under the same numbers, and its MAC addresses must be free there; and this host's
+    /// Xen must not be older than the one on which the image was taken.
+    ///
+    /// Of a group: all its members, on their hosts or where --place says, or none. What a member needs
+    /// on another host goes there first, its disks too: to the thin pool or the folder of the same name.
     Restore {
         /// Name or path of the image
         image: String,
