@@ -66,13 +66,16 @@ fn while_renewed<T>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(1);
 
     fn until(condition: impl Fn() -> bool) {
+        let late = Instant::now() + Duration::from_secs(20);
         while !condition() {
+            assert!(Instant::now() < late, "it did not come");
             thread::sleep(SHORT);
         }
     }
