@@ -3,7 +3,7 @@
 
 use super::crew::at_once;
 use super::hosts::{Host, Hosts};
-use super::plan::Plan;
+use super::plan::{Plan, each_once};
 use crate::error::{Error, Result};
 
 /// Frames for the guests of one host.
@@ -18,12 +18,18 @@ pub(super) struct Frames {
 /// All of a group, by the host where their receivers will be, those of one host in the order in which
 /// they were recorded.
 pub(super) fn all(hosts: &dyn Hosts, plan: &Plan) -> Result<Vec<Frames>> {
-    let recorded: Vec<Host> =
-        plan.sources.iter().filter(|(_, frames)| *frames > 0).map(|(host, _)| host.clone()).collect();
-    let read = at_once(&recorded, |from| hosts.read(from, &["restore-member", "channels", &plan.name]))?;
+    let recorded = || plan.sources.iter().filter(|(_, _, frames)| *frames > 0);
+    let from = each_once(recorded().map(|(host, ..)| host));
+    let read = at_once(&from, |from| {
+        let own = recorded().filter(|(host, ..)| host == from);
+        let read = |switch: &str| hosts.read(from, &["restore-member", "channels", &plan.name, switch]);
+        own.map(|(_, switch, _)| read(switch)).collect::<Result<Vec<_>>>()
+    })?;
     let mut all = Vec::new();
-    for (from, bulk) in recorded.iter().zip(&read) {
-        sort(plan, from, bulk, &mut all)?;
+    for (from, bulks) in from.iter().zip(&read) {
+        for bulk in bulks {
+            sort(plan, from, bulk, &mut all)?;
+        }
     }
     Ok(all)
 }

@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Result};
 enum Lies {
     /// Where it is to be, by this name.
     There(String),
-    /// On its own host, by this name.
+    /// On its own host, or where it is kept, by this name.
     AtHome(String),
 }
 
@@ -97,7 +97,8 @@ fn places(hosts: &dyn Hosts, plan: &Plan, lies: &[Lies]) -> Result<()> {
         .moves
         .iter()
         .zip(lies)
-        .filter(|(m, _)| !m.disks.is_empty())
+        // Of what is kept elsewhere, the disks are where they are to be.
+        .filter(|(m, _)| !m.disks.is_empty() && !m.kept)
         .filter_map(|(m, lies)| match lies {
             Lies::AtHome(image) => Some((m, image.as_str())),
             Lies::There(_) => None,
@@ -150,6 +151,7 @@ fn copy(
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<String> {
     let disks = match m.disks.len() {
+        _ if m.kept => String::new(),
         0 => String::new(),
         1 => " and its disk".into(),
         n => format!(" and its {n} disks"),
@@ -160,7 +162,13 @@ fn copy(
         import.extend(["--disk".to_owned(), format!("{vdev}={place}")]);
     }
     let import: Vec<&str> = import.iter().map(String::as_str).collect();
-    let copied = hosts.copy((&m.from, &["restore-member", "export", image]), (&m.to, &import))?;
+    let copied = match m.kept {
+        // As it is, with what it says of the disks that are there.
+        true => {
+            hosts.copy((&m.from, &["restore-member", "send", image]), (&m.to, &["restore-member", "take"]))?
+        }
+        false => hosts.copy((&m.from, &["restore-member", "export", image]), (&m.to, &import))?,
+    };
     let image = print::text(&copied, "image").to_owned();
     undo.imported(&m.to, &image);
     if print::text(&copied, "contents") != m.contents {

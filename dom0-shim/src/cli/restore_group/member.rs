@@ -1,7 +1,7 @@
 //! What a restore of a group asks of each host: commands that `luthier restore` of one host gives to
 //! `luthier` of another, and of its own.
 
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -41,6 +41,13 @@ pub enum MemberArgs {
         #[arg(long, value_name = "VDEV=PLACE", value_parser = super::pair)]
         disk: Vec<(String, String)>,
     },
+    /// Write an image, without its disks, to the standard output, for `take` on another host
+    Send {
+        /// The image
+        image: String,
+    },
+    /// Make an image of the stream on the standard input
+    Take,
     /// Whether all members that are told on the standard input can be restored here
     Check,
     /// Make the domain of an image that was checked, and leave it paused
@@ -55,6 +62,8 @@ pub enum MemberArgs {
     Channels {
         /// The group
         group: String,
+        /// The switch of the host to whose members they were; this one
+        switch: Option<String>,
     },
     /// Take no frames from the guests of a network, for a minute
     Freeze {
@@ -101,11 +110,21 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
         MemberArgs::Room => carry::room(&input()?)?,
         MemberArgs::Export { image } => return carry::export(cli, image, &mut std::io::stdout().lock()),
         MemberArgs::Import { disk } => carry::import(cli, disk, std::io::stdin().lock())?,
+        MemberArgs::Send { image } => {
+            let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+            store::transfer::send(images::open(cli, image)?.path(), &mut out)?;
+            return out.flush().context("sending the image");
+        }
+        MemberArgs::Take => {
+            std::fs::create_dir_all(&cli.images).context(format!("making {}", cli.images.display()))?;
+            let image = store::transfer::receive(&cli.images, &mut std::io::stdin().lock())?;
+            json!({"image": name(cli, &image), "contents": image.manifest().contents()})
+        }
         MemberArgs::Check => check(cli, &input()?)?,
         MemberArgs::Make { image, name } => {
             restore::make(&images::open(cli, image)?, name.as_deref(), true)?.json()
         }
-        MemberArgs::Channels { group } => return channels(cli, group),
+        MemberArgs::Channels { group, switch } => return channels(cli, group, switch.as_deref()),
         MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
         MemberArgs::Thaw { net: name } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
         MemberArgs::Inject { net: name } => inject(&mut |bulk, count| {
@@ -146,10 +165,17 @@ fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
     for ask in print::items(&asked, "images") {
         if let Some(image) = find(cli, ask)? {
             let m = image.manifest();
-            found.push(json!({"image": m.id, "contents": m.contents(), "xen": m.xen}));
+            found.push(json!({"image": name(cli, &image), "contents": m.contents(), "xen": m.xen}));
         }
     }
     Ok(json!({"xen": restore_xen::here(), "images": found}))
+}
+
+/// What an image is called here: its folder's name, or its path if another folder has it.
+fn name(cli: &Cli, image: &Image) -> String {
+    let path = image.path();
+    let name = path.file_name().filter(|_| path.parent() == Some(&cli.images));
+    name.map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
 }
 
 /// The image that has these contents, and these disks.
@@ -167,9 +193,9 @@ fn find(cli: &Cli, ask: &Value) -> Result<Option<Image>> {
     if !cli.images.is_dir() {
         return Ok(None);
     }
-    // One that was copied here before.
-    let listed = store::list(&cli.images)?.into_iter().map(|l| l.path);
-    Ok(listed.filter_map(|path| Image::open(&path).ok()).find(has))
+    // One that was copied here before, or is kept here.
+    let listed = store::list(&cli.images)?.into_iter().chain(store::group::keep::kept(&cli.images)?);
+    Ok(listed.map(|l| l.path).filter_map(|path| Image::open(&path).ok()).find(has))
 }
 
 /// Lets a domain go on; the error names it.
@@ -220,15 +246,21 @@ fn fit(cli: &Cli, member: &Value) -> Result<Image> {
     Ok(image)
 }
 
-/// Writes the frames of this host to the standard output, as the stub takes them.
-fn channels(cli: &Cli, group: &str) -> Result<()> {
+/// Writes the frames of a host, this one by default, to the standard output, as the stub takes them.
+fn channels(cli: &Cli, group: &str, switch: Option<&str>) -> Result<()> {
     let group = Group::open(&cli.images, &group.parse()?)?;
-    let own = &group.own().part;
+    let part = match switch {
+        None => &group.own().part,
+        Some(switch) => group.manifest().part(switch).ok_or_else(|| {
+            Error::new(format!("switch {switch} took no part in {}", group.name()))
+                .hint("`luthier show` of the group names the hosts")
+        })?,
+    };
     // Damage is found before the first frame goes out.
-    if let Some(reader) = group.channels(own)? {
-        reader.verify(&own.channel)?;
+    if let Some(reader) = group.channels(part)? {
+        reader.verify(&part.channel)?;
     }
-    let mut reader: Option<ChannelReader> = group.channels(own)?;
+    let mut reader: Option<ChannelReader> = group.channels(part)?;
     let mut out = std::io::stdout().lock();
     while let Some(bulk) = reader.as_mut().map(ChannelReader::bulk).transpose()?.flatten() {
         out.write_all(&bulk.octets).context("writing the frames")?;

@@ -22,7 +22,10 @@ pub(super) struct Move {
     pub(super) disks: Vec<String>,
     /// Where some of them go instead of where they were.
     pub(super) places: Vec<(String, Place)>,
+    /// Where its image is: on its own host, or on the one that keeps it.
     pub(super) from: Host,
+    /// Whether another host than its own keeps it. Its disks' snapshots are on its own all the same.
+    pub(super) kept: bool,
     pub(super) to: Host,
     /// Its domain, once it is there.
     pub(super) domid: u64,
@@ -53,8 +56,8 @@ pub(super) struct Plan {
     pub(super) network: String,
     pub(super) number: u32,
     pub(super) moves: Vec<Move>,
-    /// Where frames were recorded, and how many.
-    pub(super) sources: Vec<(Host, u64)>,
+    /// Where frames are that were recorded, on the host of which switch, and how many.
+    pub(super) sources: Vec<(Host, String, u64)>,
     names: Vec<(Host, String)>,
 }
 
@@ -96,7 +99,7 @@ impl Plan {
             disk.get("vdev")?.as_str().map(str::to_owned)
         };
         let to_move = |(part, m): (&Part, &Member)| {
-            let from = home(part);
+            let (home, from) = (home(part), home(manifest.keeper(part)));
             let place = args.place.iter().find(|(guest, _)| *guest == m.guest);
             Move {
                 guest: m.guest.clone(),
@@ -111,13 +114,24 @@ impl Plan {
                     .filter(|disk| disk.guest == m.guest)
                     .map(|disk| (disk.vdev.clone(), disk.to.clone()))
                     .collect(),
-                to: place.map_or_else(|| from.clone(), |(_, host)| wanted(host)),
+                to: place.map_or_else(|| home.clone(), |(_, host)| wanted(host)),
+                kept: from != home,
                 from,
                 domid: 0,
                 fresh: false,
             }
         };
         let moves: Vec<Move> = manifest.members().map(to_move).collect();
+        for ((part, _), m) in manifest.members().zip(&moves) {
+            if m.kept && !m.disks.is_empty() && m.to != home(part) {
+                let host = &part.host;
+                return Err(Error::new(format!(
+                    "`{}` has disks, and their snapshots are on {host}",
+                    m.guest
+                ))
+                .hint("Only its memory is kept elsewhere: restore it there, without --place"));
+            }
+        }
         for (i, m) in moves.iter().enumerate() {
             if moves.iter().take(i).any(|other| other.target == m.target && other.to == m.to) {
                 return Err(Error::new(format!("two members named `{}` would be on {}", m.target, m.to))
@@ -129,7 +143,11 @@ impl Plan {
             network: manifest.network.name.clone(),
             number: manifest.network.id,
             moves,
-            sources: manifest.hosts.iter().map(|part| (home(part), part.channel.frames)).collect(),
+            sources: manifest
+                .hosts
+                .iter()
+                .map(|part| (home(manifest.keeper(part)), part.switch.clone(), part.channel.frames))
+                .collect(),
             names: manifest.hosts.iter().map(|part| (home(part), part.host.clone())).collect(),
         })
     }
@@ -163,7 +181,8 @@ impl Plan {
     }
 }
 
-fn each_once<'a>(hosts: impl Iterator<Item = &'a Host>) -> Vec<Host> {
+/// The hosts, each once.
+pub(super) fn each_once<'a>(hosts: impl Iterator<Item = &'a Host>) -> Vec<Host> {
     let mut each: Vec<Host> = Vec::new();
     for host in hosts {
         if !each.contains(host) {

@@ -83,6 +83,8 @@ struct Fake {
     bad_copy: bool,
     /// What was asked whether there is room for it.
     rooms: Mutex<Vec<Value>>,
+    /// What was here is kept on the host `vault`.
+    kept: bool,
     /// Minor release of the other host's Xen.
     xen_there: Option<u32>,
 }
@@ -103,10 +105,9 @@ impl Hosts for Fake {
             ["restore-member", "find"] => {
                 let asked: Value = serde_json::from_slice(input).unwrap();
                 let own = |i: &&Value| match host {
-                    Host::Here => {
-                        ["web@", "db@"].iter().any(|own| i["image"].as_str().unwrap().starts_with(own))
-                    }
-                    Host::There(_) => i["image"].as_str().unwrap().starts_with("mail@"),
+                    Host::Here if self.kept => false,
+                    Host::There(name) if name != "vault" => i["image"].as_str().unwrap().starts_with("mail@"),
+                    _ => ["web@", "db@"].iter().any(|own| i["image"].as_str().unwrap().starts_with(own)),
                 };
                 let with_xen = |i: &Value| {
                     let mut i = i.clone();
@@ -157,8 +158,8 @@ impl Hosts for Fake {
     }
 
     fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>> {
-        assert_eq!(args, ["restore-member", "channels", "blue@20261122T081500Z"]);
-        assert_eq!(*host, Host::Here);
+        assert_eq!(args, ["restore-member", "channels", "blue@20261122T081500Z", &switch_text(LEFT)]);
+        locked(&self.said).push(format!("{host}: frames"));
         let mut bulk = Vec::new();
         for n in [1, 2] {
             let record = ChannelRecord {
@@ -177,12 +178,16 @@ impl Hosts for Fake {
     }
 
     fn copy(&self, (from, export): (&Host, &[&str]), (to, import): (&Host, &[&str])) -> Result<Value> {
-        let (["restore-member", "export", image], ["restore-member", "import", disks @ ..]) =
-            (export, import)
-        else {
-            panic!("{export:?} {import:?}")
+        let (what, image, disks) = match (export, import) {
+            (["restore-member", "export", image], ["restore-member", "import", disks @ ..]) => {
+                (format!("{from} to {to}: {image}"), image, disks)
+            }
+            (["restore-member", "send", image], ["restore-member", "take"]) => {
+                (format!("{from} to {to}, as it is: {image}"), image, &[][..])
+            }
+            _ => panic!("{export:?} {import:?}"),
         };
-        let line = [&[format!("{from} to {to}: {image}").as_str()], disks].concat().join(" ");
+        let line = [&[what.as_str()], disks].concat().join(" ");
         if self.fails.is_some_and(|fails| line.contains(fails)) {
             return Err(Error::new(format!("{line}: no")).hint("Try"));
         }
@@ -410,4 +415,62 @@ fn an_older_xen_is_told_before_anything_is_made_or_copied() {
     assert!(said.iter().all(|line| line.ends_with("restore-member find")), "{said:#?}");
     let newer = Fake { xen_there: Some(20), ..Fake::default() };
     restore(&newer, plan(&place(&[("web", "right")])), &|_| {}).unwrap();
+}
+
+/// The group of [`manifest`], of which a third host keeps what the first one had.
+fn kept() -> Manifest {
+    const VAULT: u64 = 0xc;
+    let mut parts = manifest().hosts;
+    let vault = Part {
+        host: "vault".into(),
+        switch: switch_text(VAULT),
+        members: Vec::new(),
+        channel: Channel::default(),
+        kept_on: None,
+        more: Default::default(),
+    };
+    parts[0].kept_on = Some(vault.switch.clone());
+    parts.push(vault);
+    let head = Head {
+        name: "blue@20261122T081500Z".parse().unwrap(),
+        id: store::GroupId { network: 7, epoch: 1, initiator: LEFT },
+        mode: Mode::Together,
+        switches: vec![LEFT, RIGHT, VAULT],
+    };
+    Manifest::new(&head, parts).unwrap()
+}
+
+#[test]
+fn what_another_host_keeps_comes_from_there_as_it_is_with_its_frames_and_goes_home() {
+    let fake = Fake { kept: true, ..Fake::default() };
+    let plan = Plan::new(&kept(), &switch_text(LEFT), &place(&[])).unwrap();
+    let result = restore(&fake, plan, &|_| {}).unwrap();
+    assert_eq!(result["frames"], 2);
+    let said = locked(&fake.said);
+    for line in [
+        "vault to this host, as it is: web@",
+        "vault to this host, as it is: db@",
+        "vault: frames",
+        "this host: restore-member make web@20261122T081500Z-2",
+        "right: restore-member make mail@",
+    ] {
+        at(&said, line);
+    }
+    assert!(!said.iter().any(|line| line.contains("this host: frames")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.starts_with("vault: restore-member freeze")), "{said:#?}");
+}
+
+#[test]
+fn disks_of_what_another_host_keeps_are_at_home_and_nowhere_else() {
+    let mut manifest = kept();
+    let disk = json!({"vdev": "xvda", "how": "thin", "source": "vg/web", "snapshot": "vg/x"});
+    manifest.hosts[0].members[0].disks = vec![disk];
+    let own = switch_text(LEFT);
+    let error = Plan::new(&manifest, &own, &place(&[("web", "right")])).unwrap_err();
+    assert!(error.message.contains("`web`") && error.message.contains("left"), "{error}");
+    let plan = Plan::new(&manifest, &own, &place(&[])).unwrap();
+    let fake = Fake { kept: true, ..Fake::default() };
+    restore(&fake, plan, &|_| {}).unwrap();
+    assert!(locked(&fake.rooms).is_empty(), "no disk travels");
+    at(&locked(&fake.said), "vault to this host, as it is: web@");
 }
