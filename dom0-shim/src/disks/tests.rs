@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use store::GroupName;
 
 use super::*;
 
@@ -163,4 +164,73 @@ fn only_clones_are_taken_back() {
     assert!(error.unwrap_err().message.contains("no clone"));
     assert!(disk.exists() && !clone.exists());
     restore::remove(&json!([])).unwrap();
+}
+
+/// A group with one member here, whose image another host keeps; committed, and its image gone.
+fn kept_elsewhere(images: &Path, record: impl FnOnce(&ImageId) -> Record) -> (GroupName, ImageId) {
+    use store::group::{Channel, GroupWriter, Head, Manifest, Member, Mode, Part, switch_text};
+    let meta = store::Meta {
+        guest: "web".into(),
+        uuid: "e5d4d218-9b32-4a04-971e-bb65229d0f12".into(),
+        created: std::time::SystemTime::now(),
+        xen: store::XenVersion { major: 4, minor: 17 },
+        vcpus: 1,
+        memory: store::MemoryFigures::default(),
+        extents: store::Extents::new([store::Extent { pfn: 0, count: 1 }]).unwrap(),
+        policy: Value::Null,
+    };
+    let uuid = meta.uuid.clone();
+    let id = ImageId::unused(images, "web", meta.created);
+    let record = record(&id);
+    let mut writer = store::ImageWriter::create(images, id.clone(), meta).unwrap();
+    writer.put_zero(0).unwrap();
+    let mut state = store::State::new();
+    let mut put = |kind, body| state.insert(kind, body).unwrap();
+    put(store::StateKind::TscInfo, store::state::tsc_info(0, 1, 1, 1).to_vec());
+    put(store::StateKind::HvmParams, store::state::hvm_params(&[(1, 0), (17, 0)]));
+    put(store::StateKind::HvmContext, vec![1; 32]);
+    put(store::StateKind::DomainConfig, br#"{"c_info": {}, "b_info": {}}"#.to_vec());
+    writer.set_state(state);
+    let pending = writer.prepare(json!({"disks": [record]})).unwrap();
+    let member = json!({
+        "guest": "web", "uuid": uuid, "image": id.as_str(), "contents": pending.contents(), "disks": [record],
+    });
+    drop(pending);
+    let member: Member = serde_json::from_value(member).unwrap();
+    let part = |switch, members: Vec<Member>, kept_on| Part {
+        host: "left".into(),
+        switch: switch_text(switch),
+        members,
+        channel: Channel::default(),
+        kept_on,
+        more: Default::default(),
+    };
+    let name: GroupName = "blue@20261122T081500Z".parse().unwrap();
+    let group = store::GroupId { network: 7, epoch: 1, initiator: 1 };
+    let head = Head { name: name.clone(), id: group, mode: Mode::Together, switches: vec![1, 2] };
+    let writer = GroupWriter::create(images, head.clone(), 1).unwrap();
+    let pending = writer.seal(part(1, vec![member], Some(switch_text(2)))).unwrap();
+    let parts = vec![pending.own().part.clone(), part(2, Vec::new(), None)];
+    let manifest = Manifest::new(&head, parts).unwrap().encode().unwrap();
+    pending.commit(&manifest).unwrap().publish().unwrap();
+    (name, id)
+}
+
+#[test]
+fn snapshots_of_an_image_that_another_host_keeps_stay_and_go_with_its_group() {
+    let folder = Folder::new("kept");
+    let images = folder.images();
+    let note = |id: &ImageId| {
+        let record = folder.copy(id);
+        drop(Notes::of(&images).put(id, std::slice::from_ref(&record)).unwrap());
+        record
+    };
+    let (name, id) = kept_elsewhere(&images, note);
+    assert!(!images.join(id.as_str()).exists());
+    // As after a crash before the daemon has settled them.
+    settle_all(&images);
+    assert_eq!((folder.copies(), Notes::of(&images).all().len()), (1, 0));
+    let (removed, snapshots) = remove_group(&images, &name).unwrap();
+    snapshots.unwrap();
+    assert_eq!((removed.len(), folder.copies()), (0, 0));
 }
