@@ -43,8 +43,8 @@ joined_hosts
 n=0
 for guest in a b; do start_on $guest 0 blue $((n += 1)); done
 ready 0 a b
-run inside 0 b 'guest ring 7000 10.1.0.1:7000 4 8 >/dev/console 2>&1 &'
-run inside 0 a 'guest ring 7000 10.1.0.2:7000 4 8 start >/dev/console 2>&1 &'
+run inside 0 b 'guest ring 7000 10.1.0.1:7000 2 8 >/dev/console 2>&1 &'
+run inside 0 a 'guest ring 7000 10.1.0.2:7000 2 8 start >/dev/console 2>&1 &'
 goes_on
 each attach
 rm -f /etc/luthier/storage.toml

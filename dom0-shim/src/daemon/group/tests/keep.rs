@@ -33,7 +33,9 @@ fn cut(world: &mut World, jobs: &[Job]) {
 }
 
 fn await_sending(world: &mut World) {
+    let until = Instant::now() + Duration::from_secs(10);
     while !world.desk.active.as_ref().is_some_and(|a| matches!(a.state, State::Sending(_))) {
+        assert!(Instant::now() < until, "nothing is being sent");
         std::thread::sleep(Duration::from_millis(1));
         world.pump();
     }

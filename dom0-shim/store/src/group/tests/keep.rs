@@ -128,6 +128,11 @@ fn a_stream_cut_off_or_damaged_anywhere_leaves_nothing_and_can_come_again() {
         assert!(hosts.receive(&bad).is_err(), "{at}");
         assert!(hosts.kept().is_empty(), "{at}: {:?}", hosts.kept());
     }
+    // A frame has no checksum of its own: its file has.
+    let mut bad = stream.clone();
+    bad[stream.windows(60).position(|frame| frame == [1; 60]).unwrap() + 9] ^= 4;
+    assert!(matches!(hosts.receive(&bad), Err(Error::Group(GroupError::BadChannel { .. }))));
+    assert!(hosts.kept().is_empty());
     hosts.receive(&stream).unwrap();
     assert_eq!(hosts.kept(), [switch_text(HERE)]);
     assert!(matches!(hosts.receive(&stream), Err(Error::Exists { .. })));
