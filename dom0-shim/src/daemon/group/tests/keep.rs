@@ -34,7 +34,11 @@ fn cut(world: &mut World, jobs: &[Job]) {
 
 fn await_sending(world: &mut World) {
     let until = Instant::now() + Duration::from_secs(10);
-    while !world.desk.active.as_ref().is_some_and(|a| matches!(a.state, State::Sending(_))) {
+    let is_sending = |world: &World| {
+        let sending = world.desk.active.as_ref().is_some_and(|a| matches!(a.state, State::Sending(_)));
+        sending && world.fake.reading.load(Ordering::SeqCst)
+    };
+    while !is_sending(world) {
         assert!(Instant::now() < until, "nothing is being sent");
         std::thread::sleep(Duration::from_millis(1));
         world.pump();

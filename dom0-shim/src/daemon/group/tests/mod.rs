@@ -52,6 +52,8 @@ struct Fake {
     vault: Mutex<Result<PathBuf>>,
     /// What becomes of the stream on its way there.
     wire: Mutex<Wire>,
+    /// An image is being read for it.
+    reading: AtomicBool,
 }
 
 /// A stream's way to the host that keeps images.
@@ -113,12 +115,7 @@ impl Host for Fake {
             Wire::Good | Wire::Lies => {}
             Wire::Flips => stream[middle] ^= 1,
             Wire::CutOff => stream.truncate(middle),
-            Wire::Stuck => {
-                while !stop.load(Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                return Err(Error::new("storage `vault` is not wanted any more"));
-            }
+            Wire::Stuck => store::group::keep::send(&self.images, &name.parse()?, &mut Slow(self, stop, 0))?,
         }
         let mut received = store::group::keep::receive(&vault, &mut &stream[..], Duration::ZERO)?;
         if wire == Wire::Lies {
@@ -132,6 +129,29 @@ impl Host for Fake {
             return Err(Error::new("no stub"));
         }
         lock(&self.heard).push((order, bulk.to_vec()));
+        Ok(())
+    }
+}
+
+/// Takes a few pieces, and then none until it is called off; an image is being read by then.
+struct Slow<'a>(&'a Fake, &'a AtomicBool, u32);
+
+impl std::io::Write for Slow<'_> {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.2 += 1;
+        if self.2 < 8 {
+            return Ok(octets.len());
+        }
+        self.0.reading.store(true, Ordering::SeqCst);
+        while !self.1.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // As long as it may take until a process is gone.
+        std::thread::sleep(Duration::from_millis(200));
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -214,6 +234,7 @@ impl World {
             down: AtomicBool::new(false),
             vault: Mutex::new(Err(Error::new("storage `vault` is not known here").hint("Write it down"))),
             wire: Mutex::default(),
+            reading: AtomicBool::new(false),
         });
         let (inbox, letters, desk) = Self::daemon(&fake);
         Self { fake, inbox, letters, desk, keep: None, to: None }
@@ -233,6 +254,12 @@ impl World {
         // Nobody reads the old letters any more; what it had open and not sealed, only the disk says.
         self.say(Word::Fail);
         self.await_members();
+        if let Some(active) = self.desk.active.take_if(|a| a.is_busy()) {
+            active.cancel();
+            while Arc::strong_count(&self.fake) > 2 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         lock(&self.fake.words).clear();
         lock(&self.fake.heard).clear();
         (self.inbox, self.letters) = Inbox::new();
