@@ -10,6 +10,7 @@ function unit(metric) {
     if (metric ~ /_ms$/) return "ms"
     if (metric ~ /_us$/) return "us"
     if (metric ~ /_mbit$/) return "Mbit/s"
+    if (metric ~ /_kbit$/) return "kbit/s"
     if (metric ~ /^dirty_frequency_pps$/) return "pages/s"
     if (metric ~ /_pps$/) return "packets/s"
     if (metric == "pages_second") return "pages/s"
@@ -21,8 +22,10 @@ function unit(metric) {
     if (metric ~ /_us_packet$/) return "us/packet"
     if (metric ~ /_us_mbyte$/) return "us/MB"
     if (metric ~ /_(events|hypercalls|copies|notified|notifications)_/) return "events"
-    if (metric ~ /_share$/) return "share"
-    if (metric ~ /_retransmits$/) return "segments"
+    if (metric ~ /_share$|_to_(alone|classic)$/) return "share"
+    if (metric ~ /(^|_)retransmits$/ || metric == "probes") return "segments"
+    if (metric ~ /^(timeouts|spurious)$/) return "time-outs"
+    if (metric ~ /_frames$/) return "frames"
     return metric ~ /(^|_)bytes$/ ? "bytes" : "pages"
 }
 function digits(value, metric) {

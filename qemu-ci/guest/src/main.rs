@@ -22,6 +22,7 @@ mod ring;
 mod serve;
 mod settings;
 mod store;
+mod stream;
 mod token;
 mod udp;
 mod verify;
@@ -46,7 +47,10 @@ in a guest:
   guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start] [journal=DISK]
                                                      passes tokens round a ring, for ever
   guest count-out ADDRESS:PORT MILLISECONDS          datagrams of a hash chain, for ever
-  guest count-in PORT                                takes them, none lost, doubled or out of order";
+  guest count-in PORT                                takes them, none lost, doubled or out of order
+  guest stream-out ADDRESS:PORT KBIT                 a TCP stream of so much a second, for ever
+  guest stream-in PORT                               takes one
+  guest stream-look PORT                             JSON: what it took since last asked, and TCP's counts";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -71,6 +75,9 @@ fn main() -> ExitCode {
         ["ring", port, next, guests, tokens, more @ ..] => ring::run(port, next, guests, tokens, more),
         ["count-out", to, millis] => datagrams::count_out(to, millis),
         ["count-in", port] => datagrams::count_in(port),
+        ["stream-out", to, kbit] => stream::send(to, kbit),
+        ["stream-in", port] => stream::receive(port),
+        ["stream-look", port] => stream::look(port),
         ["udp-receive", port, size, seconds] => udp::receive(port, size, seconds),
         _ => {
             eprintln!("{USAGE}");
