@@ -2,7 +2,7 @@
 # streams between them; with no snapshot, with `luthier snapshot --net`, with it as VNsnap was published
 # (--classic), and with each guest's own snapshot, one after the other. Runs in Dom0 of host 0; sourced by
 # benches/run.sh.
-# lab one: --net --mem 4096 --dom0-mem 1500 --timeout 2400
+# lab one: --net --steady --mem 4096 --dom0-mem 1500 --timeout 2400
 # lab two: --net --hosts 2 --mem 3072 --dom0-mem 1300 --timeout 2400
 #
 # Case `one`: all guests on one host; `two`: a and b on host 0, c and d on host 1; a sends to b, b to c, c
@@ -21,7 +21,7 @@
 #   total_ms       the command's time; recorded, held, dropped: frames
 # Settings (--set): ROUNDS, KBIT (of each stream), LEAST (seconds that a subject is watched).
 
-ROUNDS=${ROUNDS:-3} KBIT=${KBIT:-1000} LEAST=${LEAST:-12}
+ROUNDS=${ROUNDS:-3} KBIT=${KBIT:-200} LEAST=${LEAST:-12}
 GUESTS='a b c d'
 SUBJECTS='nothing group classic alone'
 
@@ -103,13 +103,15 @@ clear_store() {
     done
 }
 
+uptime_ms() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
+
 # sample SUBJECT: a round of it into the samples.
 sample() {
     look /tmp/before || return 1
-    began=$(date +%s%N)
+    began=$(uptime_ms)
     : >/tmp/said
     take "$1" || { tail -n 3 /tmp/said /tmp/said.err >&2; return 1; }
-    took=$((($(date +%s%N) - began) / 1000000))
+    took=$(($(uptime_ms) - began))
     [ $((took / 1000)) -ge "$LEAST" ] || sleep $((LEAST - took / 1000))
     look /tmp/after || return 1
     [ "$1" != group ] || LENGTH=$(((took + 999) / 1000 > LEAST ? (took + 999) / 1000 : LEAST))
@@ -149,3 +151,4 @@ for case in $(cat /add/cases); do
     done
     for host in $(hosts); do on_host "$host" 'grep -h "stream BROKEN" /var/log/xen/console/guest-?.log'; done
 done
+cp /tmp/luthierd.log /out/luthierd-0.log; onhost 1 cat /tmp/luthierd.log >/out/luthierd-1.log 2>/dev/null

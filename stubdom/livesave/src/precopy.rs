@@ -214,7 +214,7 @@ impl<P: Policy> Precopy<P> {
             self.end_round();
         }
         if self.step == Step::Prepare && !self.fill_prepare() {
-            self.step = Step::Suspend;
+            self.prepared();
         }
         self.asked = self.step != Step::Finished;
         self.asked_us = self.seen_us;
@@ -287,7 +287,7 @@ impl<P: Policy> Precopy<P> {
             _ if !answer => self.give_up(Why::Unexpected),
             (Step::Throttle, Event::Refused(_)) => self.slowing_failed(true),
             (Step::Throttle, Event::Failed(_)) => self.slowing_failed(false),
-            (Step::Prepare, Event::Refused(_) | Event::Failed(_)) => self.step = Step::Suspend,
+            (Step::Prepare, Event::Refused(_) | Event::Failed(_)) => self.prepared(),
             (step, Event::Refused(code)) => {
                 // Not ours, then: someone else may own it, and we must not turn it off.
                 if step == Step::LogDirtyOn {
@@ -304,7 +304,7 @@ impl<P: Policy> Precopy<P> {
             (Step::Throttle, Event::Done) => self.slowed_down(),
             (Step::Barrier, Event::Done) => self.pass_barrier(),
             (Step::Barrier, Event::NotYet) => self.copy_on(),
-            (Step::Prepare, Event::Done) => self.step = Step::Suspend,
+            (Step::Prepare, Event::Done) => self.prepared(),
             (Step::Suspend, Event::Done) => {
                 self.suspended_at = Some(now_us);
                 if self.log_dirty {

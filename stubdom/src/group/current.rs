@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use handoff::{ChannelTally, GroupNews, Job};
 use violin::session::{Missing, SeqPoint};
 use vnsnap::{GroupId, Local, Mode, Node, Point};
-use xen::time::{Instant, now};
+use xen::time::Instant;
 
 use super::meeting::{Meeting, Stage};
 use super::orders::id_out;
@@ -38,10 +38,10 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn new(group: GroupId, mode: Mode) -> Self {
+    pub(super) fn new(group: GroupId, mode: Mode, began: Instant) -> Self {
         Self {
             group,
-            began: now(),
+            began,
             mode,
             jobs: None,
             members: Vec::new(),
@@ -95,7 +95,8 @@ impl Current {
 
     /// Whether something happens here that nobody tells of.
     pub(super) fn is_busy(&self) -> bool {
-        (self.go && !self.flipped) || (self.expected.is_some() && !self.closed)
+        let leaves = self.go && !self.flipped && self.slowest() >= Some(Stage::Cut);
+        leaves || (self.expected.is_some() && !self.closed)
     }
 
     /// Looks how far all are, and says so.
@@ -136,6 +137,17 @@ impl Current {
             self.told = true;
             news.push((GroupNews::Drained { group: id, tally: self.tally(net) }, Vec::new()));
         }
+    }
+
+    /// A member has come further: those who keep step with it look up.
+    pub(super) fn stepped(&self) {
+        self.members.iter().for_each(|(member, _)| member.look_up());
+    }
+
+    /// Whether a member that is so far is to wait for others of this host: as they are to be cut
+    /// at one time, they have the CPU first. In classic mode each goes on alone.
+    pub(super) fn is_ahead(&self, stage: Stage) -> bool {
+        self.mode == Mode::Together && self.slowest() < Some(stage)
     }
 
     /// How far the slowest member is; `None` while not all have begun.

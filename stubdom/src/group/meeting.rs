@@ -41,6 +41,8 @@ pub(crate) struct Meeting {
     stage: Cell<Stage>,
     times: Cell<CutTimes>,
     go: Signal<NoopRawMutex, ()>,
+    /// Set when a member of this host has come further.
+    step: Signal<NoopRawMutex, ()>,
     gone: Cell<bool>,
     over: Cell<bool>,
 }
@@ -55,6 +57,7 @@ impl Meeting {
             stage: Cell::new(Stage::Copying),
             times: Cell::default(),
             go: Signal::new(),
+            step: Signal::new(),
             gone: Cell::new(false),
             over: Cell::new(false),
         }
@@ -86,6 +89,16 @@ impl Meeting {
         self.go.signal(());
     }
 
+    /// Another member has come further, or the group is over.
+    pub(super) fn look_up(&self) {
+        self.step.signal(());
+    }
+
+    /// Waits for another member to come further, but no longer than this.
+    pub(super) async fn step(&self, most: Duration) {
+        select(self.step.wait(), sleep(most)).await;
+    }
+
     /// Whether the group is over: a snapshot that goes on is for nothing.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
@@ -94,6 +107,7 @@ impl Meeting {
     /// Ends the snapshot, if it has not ended: the guest need not be suspended any more.
     pub(super) fn give_up(&self) {
         self.over.set(true);
+        self.look_up();
         self.let_go();
     }
 

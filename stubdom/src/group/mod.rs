@@ -27,16 +27,20 @@ use handoff::{GROUP_PIECE, GroupNews, ToShim};
 use log::{info, warn};
 use vnsnap::{Config, Local, Node, Output};
 use xen::select::select;
-use xen::time::sleep;
+use xen::time::{now, sleep};
 
-pub(crate) use self::meeting::Meeting;
+pub(crate) use self::meeting::{Meeting, Stage};
 
 use self::current::Current;
 use crate::link::Link;
 use crate::net::{Net, now_ms};
 
-/// How often is looked while guests are being suspended or channels drain: what ends that is no message.
+/// How often is looked while the last frames of before the cut leave, or channels drain: what ends that is no
+/// message.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// How long a member of a host waits for the others, at most.
+const STEP: Duration = Duration::from_millis(300);
 
 /// All times of the protocol, in percent of those of a fast machine: a cut under emulation takes
 /// seconds.
@@ -107,7 +111,7 @@ impl Groups {
             self.net.flip(member.guest, network);
         }
         member.cut();
-        self.wake.signal(());
+        self.stepped();
     }
 
     /// A member runs again.
@@ -115,7 +119,22 @@ impl Groups {
         member.note(|times, us| times.resumed_us = us);
         self.net.go_on(member.guest);
         member.end();
+        self.stepped();
+    }
+
+    fn stepped(&self) {
+        self.state.borrow().current.iter().for_each(Current::stepped);
         self.wake.signal(());
+    }
+
+    /// A member that is so far lets the others of this host come as far, but does not wait for long.
+    pub(crate) async fn keep_step(&self, member: &Meeting, stage: Stage) {
+        let since = now();
+        let ahead = || self.state.borrow().current.as_ref().is_some_and(|current| current.is_ahead(stage));
+        while !member.is_over() && ahead() {
+            let Some(left) = STEP.checked_sub(since.elapsed()) else { return };
+            member.step(left).await;
+        }
     }
 
     fn network(&self) -> Option<u32> {
@@ -168,6 +187,8 @@ impl Groups {
         match output {
             Output::Send { to, octets } => self.net.send_group(to, &octets),
             Output::Prepare { group, mode, name, options, members } => {
+                // First of all: the hosts' times are told from here on.
+                let began = xen::time::now();
                 info!("group snapshot {name} ({group}) of {} hosts", members.len());
                 let id = orders::id_out(group);
                 if !state.shim {
@@ -180,7 +201,7 @@ impl Groups {
                     state.node.local(now, Local::Refused { group, why });
                     return;
                 }
-                state.current = Some(Current::new(group, mode));
+                state.current = Some(Current::new(group, mode, began));
                 let bulk = members.iter().flat_map(|member| member.to_le_bytes()).collect();
                 let mode = orders::mode_out(mode);
                 state.news.push((GroupNews::Prepare { group: id, mode, name, options }, bulk));

@@ -18,7 +18,7 @@ use xen::time::{Instant, now};
 
 use self::sender::Sender;
 use self::source::Source;
-use crate::group::Meeting;
+use crate::group::{Meeting, Stage};
 use crate::link::Link;
 use crate::mailbox::{Answer, Mailbox};
 
@@ -109,7 +109,12 @@ impl Driver<'_> {
                 engine.hurry();
             }
             let done = match engine.next(now().as_micros()) {
-                Action::LogDirty(on) => self.verb(Verb::LogDirty(on), &[]).await.map(drop),
+                Action::LogDirty(true) => self.verb(Verb::LogDirty(true), &[]).await.map(drop),
+                Action::LogDirty(false) => {
+                    // From here on there is time: guests of others stand still.
+                    self.keep_step(Stage::Resumed).await;
+                    self.verb(Verb::LogDirty(false), &[]).await.map(drop)
+                }
                 Action::Throttle(percent) => self.verb(Verb::Throttle { percent }, &[]).await.map(drop),
                 Action::Barrier => {
                     let event = if self.wait_for_others().await { Event::Done } else { Event::NotYet };
@@ -192,12 +197,21 @@ impl Driver<'_> {
         }
     }
 
+    /// Lets the others of the group come as far.
+    async fn keep_step(&self, stage: Stage) {
+        if let Some(member) = self.member {
+            self.link.groups().keep_step(member, stage).await;
+        }
+    }
+
     /// Has the guest suspended, and its vifs cut if it is a member of a group.
     async fn suspend(&mut self) -> Result<(), Failure> {
         let groups = self.link.groups();
         self.member.inspect(|member| groups.suspends(member));
         self.verb(Verb::Suspend, &[]).await?;
         self.member.inspect(|member| groups.stands(member));
+        // The others need the CPU to stand still at the same time.
+        self.keep_step(Stage::Cut).await;
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Guest {
     /// The cap of its CPU time, if we have lowered it.
     lowered: Option<Lowered>,
     suspended: Suspended,
+    /// xenstored says when a domain has shut down.
+    told_of_ends: bool,
     /// A request to suspend was withdrawn, perhaps after the guest had read it: it may suspend
     /// yet, and is resumed then.
     owed: bool,
@@ -137,6 +139,7 @@ impl Guest {
             disks,
             lowered: None,
             suspended: Suspended::No,
+            told_of_ends: false,
             owed,
             released: false,
             freeze: Duration::ZERO,

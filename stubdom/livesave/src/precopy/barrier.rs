@@ -10,7 +10,7 @@ use crate::policy::{Policy, Stop};
 use crate::report::Round;
 
 /// Pages in a batch at the barrier, at most: between two batches the snapshot can go on at once.
-const BATCH: u32 = 512;
+const BATCH: u32 = 128;
 
 /// Where a snapshot is with regard to the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,15 @@ impl<P: Policy> Precopy<P> {
         let waits = self.barrier == Barrier::Ahead;
         if waits {
             self.barrier = Barrier::At(stop);
-            self.step = Step::Barrier;
+            // Here there is time to make pages ready; when the others are, there is none.
+            self.step = Step::Prepare;
         }
         waits
+    }
+
+    /// The pages are ready, or won't be.
+    pub(super) fn prepared(&mut self) {
+        self.step = if matches!(self.barrier, Barrier::At(_)) { Step::Barrier } else { Step::Suspend };
     }
 
     /// The others are ready: should this snapshot be copying at the barrier, it goes on as soon as the

@@ -154,7 +154,7 @@ impl<P: Policy> Precopy<P> {
         }
         self.stop = Some(stop);
         // Others are suspended at this moment: to make pages ready now would set this guest's apart
-        // from theirs.
+        // from theirs. It was done at the barrier.
         self.step = if self.config.barrier { Step::Suspend } else { Step::Prepare };
     }
 

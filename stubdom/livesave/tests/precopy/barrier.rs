@@ -49,6 +49,24 @@ fn the_guest_is_suspended_for_no_longer_than_without_the_others() {
 }
 
 #[test]
+fn pages_are_made_ready_before_others_are_waited_for_and_never_when_they_are_ready() {
+    let mut ready = 0;
+    for seed in 0..200 {
+        let mut scenario = waiting(seed, downtime(100), 0.4);
+        scenario.config.prepare = 500;
+        let run = scenario.run();
+        assert_eq!((run.outcome, run.difference()), (Outcome::Commit, None), "{scenario:?}");
+        let prepared = run.trace.iter().position(|asked| matches!(asked, Asked::Prepare { .. }));
+        let at = |asked| run.trace.iter().position(|&a| a == asked).unwrap();
+        assert!(prepared.is_none_or(|prepared| prepared + 1 == at(Asked::Barrier)), "{scenario:?}");
+        let last = run.trace.iter().rposition(|&asked| asked == Asked::Barrier).unwrap();
+        assert_eq!(last + 1, at(Asked::Suspend), "{scenario:?}");
+        ready += u32::from(prepared.is_some());
+    }
+    assert!(ready > 100, "{ready}");
+}
+
+#[test]
 fn without_the_barrier_the_driver_is_never_asked() {
     for policy in policies() {
         assert!(!Scenario::random(5, policy).run().trace.contains(&Asked::Barrier));
