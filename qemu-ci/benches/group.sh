@@ -2,7 +2,7 @@
 # streams between them; with no snapshot, with `luthier snapshot --net`, with it as VNsnap was published
 # (--classic), and with each guest's own snapshot, one after the other. Runs in Dom0 of host 0; sourced by
 # benches/run.sh.
-# lab one: --net --steady --mem 4096 --dom0-mem 1500 --timeout 2400
+# lab one: --net --mem 4096 --dom0-mem 1500 --timeout 2400
 # lab two: --net --hosts 2 --mem 3072 --dom0-mem 1300 --timeout 2400
 #
 # Case `one`: all guests on one host; `two`: a and b on host 0, c and d on host 1; a sends to b, b to c, c
