@@ -56,7 +56,7 @@ no_peer() { ! has_peer "$1"; }
 connect_hosts() {
     local host net
     start_switch 0 --uplink &
-    run onhost 1 'start-luthier --uplink'
+    run onhost 1 "LUTHIER_TEST_FAULTS=${LUTHIER_TEST_FAULTS:-} start-luthier --uplink"
     wait $! || exit 1
     STUB=$(xl domid luthier-stub) # the other shell's is lost
     for host in 0 1; do

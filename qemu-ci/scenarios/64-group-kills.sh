@@ -1,0 +1,80 @@
+# luthierd or the stub domain of either host is killed at each phase of a group snapshot: every guest
+# runs on within the stated time, nothing on its way between them is lost (but for guests whose own stub
+# died, until they are plugged again), and the group is whole on both hosts or on neither.
+# KILLS: `all`, each of both, on both hosts, at each phase, which takes an hour; or a pattern of them; or some.
+# hosts: 2
+# time limit: 900 s
+. /add/scenarios/groups.sh
+
+# What is killed, on which host (0 coordinates), at which phase, and how the group must end.
+SOME='
+luthierd 0 suspend nothing
+luthierd 1 group-stored whole
+luthierd 0 group-renamed whole
+stub 1 group-drained nothing
+'
+# The phases in their order, and how a group ends when that is killed then on host 0, and on host 1.
+all() {
+    local what phase here there
+    while read -r what phase here there; do
+        [ "$here" = - ] || echo "$what 0 $phase $here"
+        [ "$there" = - ] || echo "$what 1 $phase $there"
+    done <<'PHASES'
+luthierd group-prepared nothing nothing
+luthierd clean nothing nothing
+luthierd suspend nothing nothing
+luthierd resume nothing nothing
+luthierd group-pending nothing nothing
+luthierd group-drained nothing nothing
+luthierd group-sealed nothing nothing
+luthierd group-stored nothing whole
+luthierd group-manifest nothing -
+luthierd group-renamed whole whole
+luthierd group-committed whole whole
+stub group-prepared nothing nothing
+stub clean nothing nothing
+stub suspend nothing nothing
+stub resume nothing nothing
+stub group-pending nothing nothing
+stub group-drained nothing nothing
+stub group-sealed nothing nothing
+stub group-stored either either
+stub group-manifest whole -
+stub group-renamed whole whole
+stub group-committed whole whole
+PHASES
+}
+
+# killed WHAT HOST PHASE END
+killed() {
+    local what=$1 host=$2 phase=$3 end=$4 answer=no
+    hold_at "$host" "$phase"
+    luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
+    SNAPSHOT=$!
+    await 120 "luthierd of host $host at $phase" is_held_on "$host"
+    "kill_$what" "$host"
+    WHEN=$(date +%s)
+    [ "$what" = stub ] || again_luthierd "$host"
+    run_on a b
+    local ran=$(($(date +%s) - WHEN))
+    [ "$what" = luthierd ] || again_stub "$host"
+    wait $SNAPSHOT && answer=yes
+    decided "$end"
+    tokens_go_on
+    step "$what of host $host killed at $phase: guests ran on within $ran s; ${GROUP:-nothing}; answer: $answer" \
+        "$(tail -n 1 snapshot.out | cut -c 1-300)"
+}
+
+begin_groups
+case ${KILLS:-some} in
+some) kills=$SOME ;;
+all) kills=$(all) ;;
+*) kills=$(all | grep -e "$KILLS") ;;
+esac
+echo "$kills" | grep . >kills
+while read -r what host phase end <&7; do killed "$what" "$host" "$phase" "$end"; done 7<kills
+
+luthier --json snapshot --net blue >snapshot.out 2>snapshot.err || fail "the next one: $(cat snapshot.err)"
+decided whole
+tokens_go_on
+step "the next group: $GROUP"

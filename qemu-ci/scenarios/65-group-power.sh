@@ -1,0 +1,95 @@
+# The power of host 1 is cut at phases of a group snapshot, while it takes part in it, and while it
+# coordinates it: the guest of host 0 runs on within the stated time, and when host 1 is back, the group is
+# whole on both hosts or on neither.
+# POWER: `all` phases, which takes half an hour; or a pattern of them; or some.
+# hosts: 2
+# time limit: 1200 s
+. /add/scenarios/groups.sh
+
+# Who asks for the group, at which phase the power of host 1 is cut, and how the group must end. A
+# coordinator that is back before the others have given up (100 s) has the last word, so there it may end either way.
+SOME='
+0 suspend nothing
+0 group-stored whole
+1 group-renamed either
+'
+ALL='
+0 clean nothing
+0 suspend nothing
+0 resume nothing
+0 group-drained nothing
+0 group-sealed nothing
+0 group-stored whole
+0 group-renamed whole
+0 group-committed whole
+1 clean nothing
+1 suspend nothing
+1 group-drained nothing
+1 group-sealed nothing
+1 group-stored nothing
+1 group-manifest nothing
+1 group-renamed either
+1 group-committed either
+'
+
+# Whatever happens, the next scenario finds two hosts.
+trap 'ping -c 1 -W 3 10.0.0.2 >/dev/null 2>&1 || power 1 on' EXIT
+
+# What luthierd keeps on host 1 lies on its disk; an empty one gets a file system.
+LASTING='grep -q " /disk " /proc/mounts && exit 0
+    modprobe crc32c_generic; modprobe ext4; mkdir -p /disk
+    mount -t ext4 /dev/sda /disk 2>/dev/null ||
+        { mkfs.ext4 -q -F /dev/sda && mount -t ext4 /dev/sda /disk && mkdir /disk/lib && cp -a /etc/luthier /disk/etc; } || exit 1
+    mount --bind /disk/etc /etc/luthier && mount --bind /disk/lib /var/lib/luthier'
+
+# Host 1 boots again, with its networks, and a guest b that is new.
+come_back() {
+    run power 1 on
+    run onhost 1 "$LASTING"
+    run onhost 1 'LUTHIER_TEST_FAULTS=1 start-luthier --uplink'
+    start_b
+    await 60 "session with host 1" has_peer 0
+    await 60 "session with host 0" has_peer 1
+    attach_b
+}
+
+# cut_at WHO PHASE END
+cut_at() {
+    local who=$1 phase=$2 end=$3 answer='none wanted' ran
+    : >snapshot.out
+    hold_at 1 "$phase"
+    if [ "$who" = 0 ]; then
+        luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
+        SNAPSHOT=$!
+    else
+        run onhost 1 'luthier snapshot --net blue </dev/null >/tmp/snapshot.out 2>&1 &'
+    fi
+    await 120 "luthierd of host 1 at $phase" is_held_on 1
+    run power 1 off
+    WHEN=$(date +%s)
+    run_on a
+    ran=$(($(date +%s) - WHEN))
+    [ "$who" = 1 ] || { wait $SNAPSHOT; answer=$(tail -n 1 snapshot.out | cut -c 1-200); }
+    come_back
+    decided "$end"
+    step "host $who coordinates, power of host 1 cut at $phase: a ran on within $ran s; ${GROUP:-nothing}; answer: $answer"
+}
+
+run onhost 1 "$LASTING"
+connect_hosts blue=7
+joined_hosts
+start_guests
+step "two hosts, one of which has its folders on a disk"
+
+case ${POWER:-some} in
+some) cuts=$SOME ;;
+all) cuts=$ALL ;;
+*) cuts=$(echo "$ALL" | grep -e "$POWER") ;;
+esac
+echo "$cuts" | grep . >cuts
+while read -r who phase end <&7; do cut_at "$who" "$phase" "$end"; done 7<cuts
+
+run reaches 0 a 10.1.0.2
+luthier --json snapshot --net blue >snapshot.out 2>snapshot.err || fail "the next one: $(cat snapshot.err)"
+decided whole
+step "the next group: $GROUP"
