@@ -56,10 +56,10 @@ again_luthierd 1
 
 # An initiator that vanishes, and one that asks while another's group is under way.
 snapshot_at clean
-refuses 'group snapshot .*is (under way|in progress)' luthier snapshot --net blue
+refuses 'a snapshot of .a. is in progress' luthier snapshot --net blue
 refused onhost 1 luthier snapshot --net blue
-says refused.log 'group snapshot .* is under way'
-step "two at once: $(grep '^luthier: ' refused.log)"
+says refused.log 'a snapshot of .b. is in progress'
+step "two at once: $(head -n 1 error), $(grep '^luthier: ' refused.log)"
 kill -TERM $SNAPSHOT
 wait $SNAPSHOT
 let_go 1
@@ -93,8 +93,7 @@ restores() { luthier restore "$group" --rsh labrsh --address host1=1; }
 refuses '.a. ' restores
 step "restore with a name taken: $(head -n 1 error)"
 run xl destroy a
-run onhost 1 'xl destroy b; mkguest ballast 32 >/tmp/ballast.cfg
-    echo "memory = $(($(xl info free_memory) - 64))" >>/tmp/ballast.cfg; xl create -q -p /tmp/ballast.cfg'
+run onhost 1 'xl destroy b; mkguest ballast $(($(xl info free_memory) - 64)) >/tmp/ballast.cfg; xl create -q -p /tmp/ballast.cfg'
 refuses '.b. ' restores
 gone a || fail "a is there, and b is not"
 step "restore on a host without memory: $(head -n 1 error)"

@@ -113,8 +113,10 @@ impl Participant {
                 tracing::error!(group = left.name, error = %e.message, "removing what is left of it");
             }
         }
-        let reason = || Error::new(why)
-                .hint("Every guest runs on; nothing of the group was kept. `luthier net peers` says which host is which");
+        let reason = || {
+            Error::new(why)
+                .hint("Every guest runs on; nothing of the group was kept. `luthier net peers` says which host is which")
+        };
         match self.current(group) {
             Some(active) if matches!(active.state, State::GivenUp(_)) => {}
             Some(active) => {
