@@ -1,6 +1,7 @@
 # What goes wrong with groups without anything dying: one error that names the member and says what to
 # do, every guest runs on, and nothing is left of the group on either host.
 # hosts: 2
+# by name only
 # time limit: 900 s
 . /add/scenarios/groups.sh
 
