@@ -4,6 +4,7 @@
 # finds a file system as after a loss of power. Before that: no place for a disk, a connection that is
 # cut, and a restore that is killed leave nothing that is not named.
 # hosts: 2
+# by name only
 # time limit: 900 s
 . /add/scenarios/net.sh
 . /add/scenarios/disks.sh

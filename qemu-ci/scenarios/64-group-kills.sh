@@ -1,7 +1,7 @@
 # luthierd or the stub domain of either host is killed at each phase of a group snapshot: every guest
 # runs on within the stated time, nothing on its way between them is lost (but for guests whose own stub
 # died, until they are plugged again), and the group is whole on both hosts or on neither.
-# KILL_ROUNDS: how many of the kills below (4; 42 are all, which takes an hour). KILLS: only those that fit a pattern.
+# KILL_ROUNDS: how many of the kills below (2; 42 are all, which takes an hour). KILLS: only those that fit a pattern.
 # hosts: 2
 # time limit: 900 s, 120 s more for each of KILL_ROUNDS
 . /add/scenarios/groups.sh
@@ -66,7 +66,7 @@ killed() {
 }
 
 begin_groups
-{ echo "$FIRST" && all; } | grep . | awk '!seen[$0]++' | grep -e "${KILLS:-.}" | head -n "${KILL_ROUNDS:-4}" >kills
+{ echo "$FIRST" && all; } | grep . | awk '!seen[$0]++' | grep -e "${KILLS:-.}" | head -n "${KILL_ROUNDS:-2}" >kills
 while read -r what host phase end <&7; do killed "$what" "$host" "$phase" "$end"; done 7<kills
 
 luthier --json snapshot --net blue >snapshot.out 2>snapshot.err || fail "the next one: $(cat snapshot.err)"

@@ -3,6 +3,7 @@
 # whole on both hosts or on neither.
 # POWER_ROUNDS: how many of the cuts below (2; 17 are all). POWER: only those that fit a pattern.
 # hosts: 2
+# by name only
 # time limit: 900 s, 180 s more for each of POWER_ROUNDS
 . /add/scenarios/groups.sh
 
