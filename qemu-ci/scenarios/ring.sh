@@ -36,10 +36,11 @@ fail() {
     for host in 0 1; do
         on $host "tail -n 8 /tmp/luthierd.log $(console luthier-stub)" | sed "s/^/    host $host: /"
         on $host 'luthier --json net stats' >"/out/stats-$host.json"
+        [ -z "${group:-}" ] || on $host "luthier restore-member channels $group | base64" >"/out/channels-$host.b64"
     done
     for guest in a b c d; do
         inside "$(host_of $guest)" $guest 'cat /proc/net/snmp /proc/net/dev; grep . /sys/class/net/eth0/carrier_*;
-            netstat -s; netstat -tn' >"/out/counters-$guest.txt" 2>&1
+            netstat -tn; arp -n; dmesg | tail -n 30' >"/out/counters-$guest.txt" 2>&1
         on "$(host_of $guest)" "cat $(console $guest)" >"/out/console-$guest.txt"
     done
     exit 1

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Says whether the guest's vif has a link.
 const CARRIER: &str = "/sys/class/net/eth0/carrier";
+/// And how often that has changed.
+const CHANGES: &str = "/sys/class/net/eth0/carrier_changes";
 /// How many of the last datagrams are remembered, to tell what comes late from what comes twice.
 const REMEMBERED: usize = 1024;
 /// The widest gap that is believed: beyond it the number itself must be wrong.
@@ -27,25 +29,40 @@ pub(crate) fn count_out(to: &str, millis: &str) -> Result<String, String> {
     socket.connect(to).map_err(|e| format!("{to}: {e}"))?;
     let mut token = Token::first(0);
     loop {
-        await_link(token.link);
+        let changes = await_link(token.link);
         // Before the receiver listens, its kernel says so: that one is sent again.
         while socket.send(&token.emit()).is_err() {
             std::thread::sleep(pause);
+        }
+        if link_changes() != changes {
+            println!("link changed while datagram {} was sent", token.link);
         }
         token = token.next();
         std::thread::sleep(pause);
     }
 }
 
-fn await_link(next: u64) {
+/// How often the link has come and gone.
+fn link_changes() -> Option<String> {
+    std::fs::read_to_string(CHANGES).ok()
+}
+
+/// Waits for the link, and tells of it; returns [`link_changes`] before it was there for good.
+fn await_link(next: u64) -> Option<String> {
     // Without a device of this name there is nothing to wait for.
     let down = || std::fs::read_to_string(CARRIER).is_ok_and(|carrier| carrier.trim() != "1");
-    if down() {
-        let since = Instant::now();
-        while down() {
-            std::thread::sleep(Duration::from_millis(5));
+    let since = Instant::now();
+    let mut waited = false;
+    loop {
+        let changes = link_changes();
+        if !down() {
+            if waited {
+                println!("link was down for {} ms before datagram {next}", since.elapsed().as_millis());
+            }
+            return changes;
         }
-        println!("link was down for {} ms before datagram {next}", since.elapsed().as_millis());
+        waited = true;
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
