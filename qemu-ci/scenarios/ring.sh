@@ -71,17 +71,20 @@ end_all() {
         xl destroy \$guest && mv \$(console \$guest) \$(console \$guest).$round || exit 1; done"
 }
 
-# disk_right PASSED: a's disk as the group has it, on the host where it was taken, must agree with what a
-# remembers, and with a's lines before and after the cut: it had told of PASSED tokens before the snapshot
-# began, and what is on the disk was passed on before a's first word after the restore.
+# disk_right PASSED: a's disk as the group has it, on the host where it was taken and on the one where a is
+# now, must agree with what a remembers, and with a's lines before and after the cut: it had told of PASSED
+# tokens before the snapshot began, and what is on the disk was passed on before a's first word after the
+# restore.
 disk_right() {
-    local first count
+    local first count host
     first=$(on "$(host_of a)" "cat $(console a)" | tr -d '\r' | awk '$1 == "ring" { print $2; exit }')
-    on $A_DISK_ON 'sh /add/scenarios/passed.sh' >passed.log 2>&1 || fail "$(cat passed.log)"
-    count=$(tail -n 1 passed.log)
-    if [ "$count" -lt "$1" ] || [ "$count" -gt "$((first + 1))" ]; then
-        fail "the disk has $count tokens; a had told of $1 before the snapshot, and of $first after the restore"
-    fi
+    for host in $(echo "$A_DISK_ON $(host_of a)" | tr ' ' '\n' | uniq); do
+        on $host 'sh /add/scenarios/passed.sh' >passed.log 2>&1 || fail "host $host: $(cat passed.log)"
+        count=$(tail -n 1 passed.log)
+        if [ "$count" -lt "$1" ] || [ "$count" -gt "$((first + 1))" ]; then
+            fail "the disk has $count tokens on host $host; a had told of $1 before the snapshot, and of $first after"
+        fi
+    done
 }
 
 # drop_round: the group's images, copies that were made for other hosts, and the disk of the a that was
@@ -101,12 +104,11 @@ drop_round() {
 
 same_release() { [ "$(cat /sys/hypervisor/version/minor)" = "$(onhost 1 cat /sys/hypervisor/version/minor)" ]; }
 
-# swap_hosts: each guest is to be on the other host from now on, but for the one with the disk. Sets
-# `place`, words for a restore.
+# swap_hosts: each guest is to be on the other host from now on. Sets `place`, words for a restore.
 swap_hosts() {
-    HOSTS="a=0 $(echo "${HOSTS#a=0 }" | tr 01 10)"
+    HOSTS=$(echo "$HOSTS" | tr 01 10)
     place=''
-    for guest in b c d; do place="$place --place $guest=host$(host_of $guest)"; done
+    for guest in a b c d; do place="$place --place $guest=host$(host_of $guest)"; done
 }
 
 # roll N: ROLLED is a number below N, of the seed's.
