@@ -20,14 +20,17 @@ pub fn remove_group(images: &Path, name: &GroupName) -> store::Result<(Vec<Image
     let here = here.into_iter().map(|id| (of_folder(&images.join(id.as_str())), id));
     let members: Vec<(Vec<Record>, ImageId)> = here.chain(kept_elsewhere(images, name)).collect();
     let mut snapshots = Ok(());
+    // Held until the images are gone: who settles notes meanwhile would find them there.
+    let mut notes = Vec::new();
     for (records, id) in &members {
         let own = |record: &&Record| record.has_snapshot() && record.is_of(id);
         let records: Vec<Record> = records.iter().filter(own).cloned().collect();
         if !records.is_empty() {
-            snapshots = snapshots.and(Notes::of(images).put(id, &records).map(drop));
+            snapshots = snapshots.and(Notes::of(images).put(id, &records).map(|note| notes.push(note)));
         }
     }
     let removed = store::group::remove(images, name);
+    drop(notes);
     // Of images that stay, the snapshots stay.
     for (_, id) in &members {
         snapshots = snapshots.and(settle(images, id));

@@ -53,12 +53,13 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
         return store::remove(path).map(Ok);
     }
     let notes = Notes::of(dir);
-    let noted = notes.put(&id, &records).map(drop);
+    // Held until the image is gone: who settles notes meanwhile would find it there, and forget the note.
+    let noted = notes.put(&id, &records);
     if let Err(e) = store::remove(path) {
         let _ = notes.remove(&id);
         return Err(e);
     }
-    Ok(noted.and_then(|()| settle(dir, &id)))
+    Ok(noted.map(drop).and_then(|()| settle(dir, &id)))
 }
 
 /// Decides about the snapshots that were noted for an image: they stay where it is there, or is to be
