@@ -42,7 +42,7 @@ run meddle unlog "$(domid deaf)"
 run meddle unlogged "$(domid deaf)"
 step "survived: a log of writes that somebody else owns"
 
-destroy_all() { run xl destroy "$1" && await 20 "end of $1" gone "$1"; }
+destroy_all() { run xl destroy "$1" && await 60 "end of $1" gone "$1"; }
 destroy_all deaf # it takes a whole CPU
 
 # A guest that answers late. It is paused when it is asked: so it can't answer in time.
@@ -70,7 +70,7 @@ ask_in_vain run meddle stall "$(domid g1)"
 resumed=$(grep -c 'resumed a guest' luthierd.log)
 run xl unpause g1
 resumed_late() { [ "$(grep -c 'resumed a guest' luthierd.log)" -gt "$resumed" ]; }
-await 20 "late suspend of g1, and its end" resumed_late
+await 60 "late suspend of g1, and its end" resumed_late
 survived g1 0 "a guest that suspended late"
 
 # The same, and it suspends when the next snapshot is copying it live.
@@ -116,11 +116,11 @@ run xl destroy g1
 no_fault
 ended 'g1. was destroyed during the snapshot'
 no_trace() {
-    await 20 "empty journal" no_jobs
+    await 60 "empty journal" no_jobs
     [ -z "$(ls "$STORE")" ] || fail "$1: left in the store: $(ls "$STORE")"
     step "survived: $1"
 }
-await 20 "end of g1" gone g1
+await 60 "end of g1" gone g1
 no_trace "a guest destroyed while it was suspended"
 
 # It powers off, or crashes and is kept for a look, while it is copied live.
@@ -130,7 +130,7 @@ attach g1
 fault hold window
 start_snapshot g1
 held window
-await 30 "end of g1" gone g1
+await 90 "end of g1" gone g1
 no_fault
 ended 'g1. (exited|was destroyed) during the snapshot'
 no_trace "a guest that powered off"
@@ -142,7 +142,7 @@ fault hold window
 start_snapshot g1
 held window
 has_crashed() { case $(state g1) in *c*) ;; *) return 1 ;; esac; }
-await 40 "crash of g1" has_crashed
+await 120 "crash of g1" has_crashed
 no_fault
 ended 'g1. crashed during the snapshot'
 nothing_left g1 0 "a guest that crashed"

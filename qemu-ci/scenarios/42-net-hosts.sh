@@ -104,8 +104,8 @@ run ip link set "$vif" down
 await 30 "silence of host 1" no_peer 0
 inside 0 blue-a 'ping -c 2 -W 1 10.1.0.2' >lost.log && fail "a ping passed without an uplink"
 run ip link set "$vif" up
-await 40 "session with host 1" has_peer 0
-await 20 "session with host 0" has_peer 1
+await 120 "session with host 1" has_peer 0
+await 120 "session with host 0" has_peer 1
 run reaches 0 blue-a 10.1.0.2
 equal "$(asks 0 red-a 10.1.0.2)" "I am red-b" "who answers red-a"
 step "the uplink was lost and is back, so is traffic"

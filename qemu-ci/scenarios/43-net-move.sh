@@ -50,7 +50,7 @@ lines_go_on 1 b
 lines_right 1 b
 step "the connection goes on: $sent lines before, now $(cat lines.log), each right and in order"
 
-await 30 "session with host 1" has_peer 0
+await 120 "session with host 1" has_peer 0
 run reaches 0 c 10.1.0.1
 here=$(place_of 0 blue 00:16:3e:00:00:01)
 there=$(place_of 1 blue 00:16:3e:00:00:01)

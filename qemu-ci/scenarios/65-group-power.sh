@@ -46,8 +46,8 @@ come_back() {
     run onhost 1 "$LASTING"
     run onhost 1 'LUTHIER_TEST_FAULTS=1 start-luthier --uplink'
     start_b
-    await 60 "session with host 1" has_peer 0
-    await 60 "session with host 0" has_peer 1
+    await 120 "session with host 1" has_peer 0
+    await 120 "session with host 0" has_peer 1
     attach_b
 }
 

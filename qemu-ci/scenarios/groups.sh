@@ -96,8 +96,8 @@ again_stub() {
     [ "$1" != 0 ] || STUB=$(xl domid luthier-stub)
     run inside "$1" $guest "for i in 1 2 3 4 5 6 7 8 9; do [ -e /sys/class/net/eth0 ] && break; sleep 1; done
         ip link set eth0 mtu $NET_MTU; ip link set eth0 up; ip addr add 10.1.0.$n/24 dev eth0"
-    await 60 "session with host 1" has_peer 0
-    await 60 "session with host 0" has_peer 1
+    await 120 "session with host 1" has_peer 0
+    await 120 "session with host 0" has_peer 1
 }
 
 # Both hosts' groups that are whole, and what else lies in their stores.

@@ -67,8 +67,8 @@ connect_hosts() {
 joined_hosts() {
     join 0 1
     join 1 0
-    await 40 "session with host 1" has_peer 0
-    await 40 "session with host 0" has_peer 1
+    await 120 "session with host 1" has_peer 0
+    await 120 "session with host 0" has_peer 1
 }
 
 # start_on NAME HOST NETWORK N [WORDS...]: a guest with the MAC address 00:16:3e:00:00:0N and the
