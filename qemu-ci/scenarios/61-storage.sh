@@ -4,6 +4,7 @@
 # or its receiving process is killed: one clear error each time, nothing is left on either host, and the
 # guests run on.
 # hosts: 2
+# by name only
 # time limit: 1500 s
 . /add/scenarios/net.sh
 . /add/scenarios/failures.sh
