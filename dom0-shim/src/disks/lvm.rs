@@ -152,17 +152,23 @@ pub(super) fn remove_snapshot(source: &str, snapshot: &str) -> Result<()> {
     remove(snapshot)
 }
 
-/// Removes a volume. Who has just closed it may take a moment to be gone: the back end of a guest, udev.
+/// Removes a volume.
 fn remove(full: &str) -> Result<()> {
-    let mut removed = run("lvremove", &["-qq", "-f", full]);
+    run_when_closed("lvremove", &["-qq", "-f", full])
+}
+
+/// Runs a tool on a volume that must not be open. Who has just closed it may take a moment to be gone: the back
+/// end of a guest, udev.
+fn run_when_closed(tool: &str, args: &[&str]) -> Result<()> {
+    let mut done = run(tool, args);
     for _ in 0..10 {
-        if removed.is_ok() {
+        if done.is_ok() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(300));
-        removed = run("lvremove", &["-qq", "-f", full]);
+        done = run(tool, args);
     }
-    removed.map(drop)
+    done.map(drop)
 }
 
 /// A snapshot that can be read. It was not active before, and is not afterwards.
@@ -224,16 +230,7 @@ pub fn make_empty(group: &str, pool: &str, name: &str, octets: u64) -> Result<St
 /// Such a volume is written: from now on it is as the snapshots that are taken here, not active.
 pub fn seal(full: &str) -> Result<()> {
     run("lvchange", &["-qq", "-ky", full])?;
-    let mut done = run("lvchange", &["-qq", "-an", full]);
-    for _ in 0..10 {
-        if done.is_ok() {
-            break;
-        }
-        // udev may look at it yet.
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        done = run("lvchange", &["-qq", "-an", full]);
-    }
-    done.map(drop)
+    run_when_closed("lvchange", &["-qq", "-an", full])
 }
 
 /// Whether there is a volume `GROUP/NAME`, in a group that there is.

@@ -158,6 +158,15 @@ fn without_its_stub_a_host_that_has_not_sent_all_gives_up() {
     assert!(member.names().is_empty(), "{:?}", member.names());
 }
 
+/// A member whose host began the group takes part until its part is stored, which is returned.
+fn stored_by_initiator(member: &mut World) -> Vec<u8> {
+    member.ask();
+    member.news(GroupNews::Begun { group: GROUP }, &[]);
+    let jobs = member.prepare(GROUP, NAME);
+    cut(member, &jobs);
+    member.await_order("Stored", |o| *o == GroupOrder::Stored { group: GROUP }).1
+}
+
 #[test]
 fn a_vault_that_is_killed_keeps_what_it_has_until_it_is_decided() {
     for commit in [false, true] {
@@ -168,11 +177,7 @@ fn a_vault_that_is_killed_keeps_what_it_has_until_it_is_decided() {
         let own = vault.store(GROUP, &[]);
         let mut member = member(&vault, Wire::Good);
         // Its switch is the group's initiator.
-        member.ask();
-        member.news(GroupNews::Begun { group: GROUP }, &[]);
-        let jobs = member.prepare(GROUP, NAME);
-        cut(&mut member, &jobs);
-        let (_, part) = member.await_order("Stored", |o| *o == GroupOrder::Stored { group: GROUP });
+        let part = stored_by_initiator(&mut member);
         assert_eq!(Part::decode(&part).unwrap().kept_on, Some(switch_text(OWN)));
         vault.kill();
         assert_eq!(vault.whole(), ["blue!"]);
@@ -196,11 +201,7 @@ fn a_vault_that_has_lost_what_it_kept_says_so_and_commits_nothing() {
     vault.prepare(GROUP, NAME);
     let own = vault.store(GROUP, &[]);
     let mut member = member(&vault, Wire::Good);
-    member.ask();
-    member.news(GroupNews::Begun { group: GROUP }, &[]);
-    let jobs = member.prepare(GROUP, NAME);
-    cut(&mut member, &jobs);
-    let (_, part) = member.await_order("Stored", |o| *o == GroupOrder::Stored { group: GROUP });
+    let part = stored_by_initiator(&mut member);
     std::fs::remove_dir_all(vault.fake.images.join("groups").join(format!("{NAME}.pending")).join("kept"))
         .unwrap();
     member.manifest(GROUP, &World::joined(&[(0xa, &part), (OWN, &own)]));
