@@ -80,6 +80,22 @@ decided either
 tokens_go_on
 step "both hosts at once: $GROUP; the other: $(onhost 1 cat /tmp/other.out | cat - snapshot.err | grep '^luthier: ' | head -n 1)"
 
+# A clock that jumps while a group is taken: a day back here, a day ahead there.
+jump() { on "$1" "date -s @\$((\$(date +%s) + $2))" >/dev/null; }
+hold_at 1 clean
+luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
+SNAPSHOT=$!
+await 120 "luthierd of host 1 at clean" is_held_on 1
+jump 0 -86400
+jump 1 86400
+let_go 1
+wait $SNAPSHOT || fail "with clocks that jump: $(cat snapshot.err)"
+jump 0 86400
+jump 1 -86400
+decided whole
+tokens_go_on
+step "clocks that jump: $GROUP"
+
 # A member that leaves.
 snapshot_at clean
 run onhost 1 'xl destroy b'
