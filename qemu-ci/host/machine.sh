@@ -37,17 +37,25 @@ nudge() {
     while printf '\021' && sleep 0.5; do :; done
 }
 
-# Words that join host $1 to the network of all $hosts hosts.
+# Words that join host $1 to the network of all $hosts hosts: a cable from host 0 to each other one, whose
+# bridge is the switch. (QEMU's network for many, by multicast, gives each host back what it sent, and
+# bridges then look for their own guests outside.)
 network_words() {
-    local mac
-    mac=$(printf '52:54:00:00:00:%02x' "$1")
+    local other
     [ "$hosts" -gt 1 ] || { echo -nic none; return; }
-    if [ "$hosts" = 2 ]; then
-        echo -netdev "dgram,id=n0,local.type=inet,local.host=127.0.0.1,local.port=$((net_port + $1)),remote.type=inet,remote.host=127.0.0.1,remote.port=$((net_port + 1 - $1))"
-    else
-        echo -netdev "socket,id=n0,mcast=230.0.0.1:$net_port,localaddr=127.0.0.1"
+    if [ "$1" != 0 ]; then
+        cable "$1" 0 $((net_port + 2 * $1)) $((net_port + 2 * $1 + 1))
+        return
     fi
-    echo -device "e1000e,netdev=n0,mac=$mac"
+    for ((other = 1; other < hosts; other++)); do
+        cable 0 "$other" $((net_port + 2 * other + 1)) $((net_port + 2 * other))
+    done
+}
+
+# cable HOST OTHER PORT PEER_PORT: one end.
+cable() {
+    echo -netdev "dgram,id=n$2,local.type=inet,local.host=127.0.0.1,local.port=$3,remote.type=inet,remote.host=127.0.0.1,remote.port=$4"
+    echo -device "e1000e,netdev=n$2,mac=$(printf '52:54:00:00:%02x:%02x' "$2" "$1")"
 }
 
 # The release that host $1 runs.
@@ -116,7 +124,7 @@ run_hosts() {
     local id host watchdog
     id=$(date -u +%Y%m%d-%H%M%S)-$$
     run_dir=$REPO/target/lab/$id
-    net_port=$((20000 + $$ % 20000 / 8 * 8))
+    net_port=$((20000 + $$ % 2500 * 8))
     sweep_dead_runs
     mkdir -p "$run_dir/out" || exit 125
     [ "$build" = no ] || build_project

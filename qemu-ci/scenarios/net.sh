@@ -48,27 +48,34 @@ key_of() { on "$1" luthier --json net key | sed -n 's/.*"key": *"\([0-9a-f]*\)".
 # join HOST OTHER: HOST joins the switches of other hosts through that of OTHER.
 join() { run on "$1" "luthier net join 10.0.0.$((11 + $2)) --key $(key_of "$2")"; }
 
-has_peer() { on "$1" luthier net peers | grep -q ' up, heard'; }
+# has_peer HOST [N]: sessions with so many others are up, or with any.
+has_peer() { [ "$(on "$1" luthier net peers | grep -c ' up, heard')" -ge "${2:-1}" ]; }
 no_peer() { ! has_peer "$1"; }
 
-# connect_hosts: switches with uplinks on both hosts that know each other, and there the networks
-# NAME=NUMBER...
+# all_hosts, other_hosts: of the lab, by number.
+all_hosts() { seq 0 $((LAB_HOSTS - 1)); }
+other_hosts() { seq $((LAB_HOSTS - 1)); }
+
+# connect_hosts: switches with uplinks on all hosts, and there the networks NAME=NUMBER...
 connect_hosts() {
     local host net
     start_switch 0 --uplink &
-    run onhost 1 "LUTHIER_TEST_FAULTS=${LUTHIER_TEST_FAULTS:-} start-luthier --uplink"
+    for host in $(other_hosts); do
+        run onhost "$host" "LUTHIER_TEST_FAULTS=${LUTHIER_TEST_FAULTS:-} start-luthier --uplink"
+    done
     wait $! || exit 1
     STUB=$(xl domid luthier-stub) # the other shell's is lost
-    for host in 0 1; do
-        for net in "$@"; do run on $host "luthier net create ${net%=*} --id ${net#*=}"; done
+    for host in $(all_hosts); do
+        for net in "$@"; do run on "$host" "luthier net create ${net%=*} --id ${net#*=}"; done
     done
 }
 
+# joined_hosts: each knows host 0, host 0 knows host 1, and so all find each other.
 joined_hosts() {
+    local host
     join 0 1
-    join 1 0
-    await 120 "session with host 1" has_peer 0
-    await 120 "session with host 0" has_peer 1
+    for host in $(other_hosts); do join "$host" 0; done
+    for host in $(all_hosts); do await 120 "session of host $host with all others" has_peer "$host" $((LAB_HOSTS - 1)); done
 }
 
 # start_on NAME HOST NETWORK N [WORDS...]: a guest with the MAC address 00:16:3e:00:00:0N and the

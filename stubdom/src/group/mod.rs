@@ -233,9 +233,10 @@ impl Groups {
                 pieces(state, &manifest, |first, total| GroupNews::Commit { group: id, first, total });
             }
             Output::Abort { group, why, settle } => {
+                let why = self.told(&why);
                 warn!("group snapshot {group} is given up: {why}");
                 self.finish(state, group, settle);
-                let why = handoff::word(&alloc::format!("{why}"));
+                let why = handoff::word(&why);
                 state.news.push((GroupNews::Abort { group: orders::id_out(group), why }, Vec::new()));
             }
             Output::Settle { network, epoch } => self.net.settle(network, epoch),
@@ -249,11 +250,21 @@ impl Groups {
                     Ok(_) => GroupNews::Ended { group: orders::id_out(group) },
                     Err(why) => GroupNews::Abort {
                         group: orders::id_out(group),
-                        why: handoff::word(&alloc::format!("{why}")),
+                        why: handoff::word(&self.told(&why)),
                     },
                 };
                 state.news.push((news, Vec::new()));
             }
+        }
+    }
+
+    /// For the operator: hosts are called as he knows them.
+    fn told(&self, why: &vnsnap::Why) -> alloc::string::String {
+        let vnsnap::Why { member, cause } = why;
+        match self.net.address_of(*member) {
+            Some(address) => alloc::format!("host {address} (switch {member:016x}) {cause}"),
+            None if *member == self.net.switch().0 => alloc::format!("this host {cause}"),
+            None => alloc::format!("{why}"),
         }
     }
 

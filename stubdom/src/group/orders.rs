@@ -38,7 +38,11 @@ impl Groups {
                     Ok(group) => GroupNews::Begun { group: id_out(group) },
                     Err(why) => {
                         let group = if let Refusal::Busy(group) = why { Some(id_out(group)) } else { None };
-                        GroupNews::Refused { group, why: word(&alloc::format!("{why}")) }
+                        let why = match why {
+                            Refusal::Member(why) => self.told(&why),
+                            why => alloc::format!("{why}"),
+                        };
+                        GroupNews::Refused { group, why: word(&why) }
                     }
                 };
                 state.news.push((answer, Vec::new()));

@@ -88,6 +88,13 @@ impl Net {
         state.far.as_ref().map_or(ALONE, |far| (far.members.me().id.0, far.incarnation))
     }
 
+    /// Where the uplink of another switch is.
+    pub(crate) fn address_of(&self, switch: u64) -> Option<core::net::IpAddr> {
+        let state = self.state.borrow();
+        let mut members = state.far.iter().flat_map(|far| far.members.members());
+        members.find(|peer| peer.member.id.0 == switch).map(|peer| peer.member.at.ip())
+    }
+
     /// For each network here: who else has it, and in which life.
     pub(crate) fn group_peers(&self) -> Vec<(u32, Vec<(u64, u64)>)> {
         let state = self.state.borrow();

@@ -66,10 +66,17 @@ pub enum Cause {
     Revoked,
 }
 
+/// With the member's identity; who knows its host by a better name says that, and the cause.
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "host {:016x} ", self.member)?;
-        match &self.cause {
+        write!(f, "host {:016x} {}", self.member, self.cause)
+    }
+}
+
+/// What follows the name of the member.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Cause::Refused(text) => write!(f, "can't take part: {text}"),
             Cause::Failed(text) => write!(f, "could not go on: {text}"),
             Cause::Busy(group) => write!(f, "takes part in group snapshot {group}; try again after it"),
