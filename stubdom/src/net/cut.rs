@@ -57,6 +57,14 @@ impl Net {
         self.state.borrow_mut().pause(guest, NetworkId(network), Pause::Deliveries);
     }
 
+    /// Whether the guest has taken in all that it was given, by its own word. What it has not taken when it
+    /// stands still is in its memory, and its driver drops that when it is restored.
+    pub(crate) fn has_taken_all(&self, guest: DomId, network: u32) -> bool {
+        let state = self.state.borrow();
+        let vifs = state.vifs_of(guest, NetworkId(network));
+        vifs.iter().all(|(index, _)| state.hub.has_taken_all(*index))
+    }
+
     /// The guest stands still: its vifs pass over to the epoch of the cut.
     pub(crate) fn flip(&self, guest: DomId, network: u32) {
         self.state.borrow_mut().flip(self.pool, guest, NetworkId(network));

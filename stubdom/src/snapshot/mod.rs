@@ -207,7 +207,9 @@ impl Driver<'_> {
     /// Has the guest suspended, and its vifs cut if it is a member of a group.
     async fn suspend(&mut self) -> Result<(), Failure> {
         let groups = self.link.groups();
-        self.member.inspect(|member| groups.suspends(member));
+        if let Some(member) = self.member {
+            groups.suspends(member).await;
+        }
         self.verb(Verb::Suspend, &[]).await?;
         self.member.inspect(|member| groups.stands(member));
         // The others need the CPU to stand still at the same time.

@@ -158,6 +158,14 @@ impl<P: RingPage, const SLOT: usize> BackRing<P, SLOT> {
         needs_notify(self.rsp_prod, old, self.shared.rsp_event().load(Ordering::Relaxed))
     }
 
+    /// Whether the front end has taken all responses that it can see. By its own word: it asks to be
+    /// notified of one that is yet to come, as front ends do when they have none left.
+    pub fn is_taken(&self) -> bool {
+        let shown = self.shared.rsp_prod().load(Ordering::Relaxed);
+        let asked = self.shared.rsp_event().load(Ordering::Acquire);
+        asked.wrapping_sub(shown).cast_signed() > 0
+    }
+
     /// Asks to be notified of the next request but `ahead`, and says whether one came meanwhile:
     /// then look again.
     ///
@@ -338,6 +346,26 @@ mod tests {
         assert!(front.pending().is_err());
         front.request([0; 12]);
         assert_eq!(front.pending(), Ok(1));
+    }
+
+    #[test]
+    fn responses_are_taken_when_the_front_end_waits_for_more() {
+        let (mut front, mut back) = rings();
+        assert!(back.is_taken());
+        for _ in 0..300 {
+            front.request([0; 12]);
+            front.publish();
+            back.take();
+            back.respond([1; 12]);
+            // Nobody has seen it yet.
+            assert!(back.is_taken());
+            back.publish();
+            assert!(!back.is_taken());
+            front.take();
+            assert!(!back.is_taken());
+            assert_eq!(front.ask_for_event(0), Ok(false));
+            assert!(back.is_taken());
+        }
     }
 
     #[test]

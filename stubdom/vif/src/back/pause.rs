@@ -2,6 +2,8 @@
 //! network waits for guests that are being restored.
 
 use super::hub::Hub;
+use super::port::Rings;
+use xen::grant::MappedPage;
 
 /// What is not done at a port for the time being.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +41,16 @@ impl Hub {
 
     /// Whether a port's guest has sent something that was not taken yet.
     pub fn has_sent(&self, index: u16) -> bool {
-        let member = self.members.get(usize::from(index));
-        let port = member.filter(|member| member.broken.is_none()).and_then(|member| member.port.as_ref());
-        port.is_some_and(|port| port.rings.has_sent())
+        self.rings(index).is_some_and(Rings::has_sent)
+    }
+
+    /// Whether a port's guest has taken in all that it was given, by its own word.
+    pub fn has_taken_all(&self, index: u16) -> bool {
+        self.rings(index).is_none_or(Rings::has_taken_all)
+    }
+
+    fn rings(&self, index: u16) -> Option<&Rings<MappedPage>> {
+        let member = self.members.get(usize::from(index)).filter(|member| member.broken.is_none())?;
+        member.port.as_ref().map(|port| &port.rings)
     }
 }

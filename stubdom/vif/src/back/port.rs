@@ -113,6 +113,11 @@ impl<P: RingPage> Rings<P> {
         self.tx.pending().is_ok_and(|pending| pending > 0)
     }
 
+    /// Whether the guest has taken in all frames that it was given, by its own word.
+    pub fn has_taken_all(&self) -> bool {
+        self.rx.is_taken()
+    }
+
     /// Answers a frame's requests: its pages are the guest's again. Once for each frame.
     pub fn complete(&mut self, frame: &TxFrame, status: i16) {
         for fragment in &frame.fragments {
