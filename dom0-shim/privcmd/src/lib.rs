@@ -41,7 +41,7 @@ pub use grant::{GrantError, GrantTable};
 pub use hypercall::Hypervisor;
 pub use logdirty::DirtyStats;
 pub use memory::PageType;
-pub use sched::{CpuCap, Scheduler};
+pub use sched::{CpuCap, CpuShare, Scheduler};
 pub use state::CpuPolicy;
 
 /// A domain's number. Numbers are reused after 32,752 domains: where it matters, compare the uuid

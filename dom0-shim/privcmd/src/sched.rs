@@ -1,4 +1,4 @@
-//! The cap of a domain's CPU time, in the schedulers that have one.
+//! The cap and the weight of a domain's CPU time, in the schedulers that have caps.
 
 use crate::abi::domctl::{
     CREDIT_WEIGHT_UNCHANGED, DomctlOp, SCHEDOP_GETINFO, SCHEDOP_PUTINFO, SCHEDULER_CREDIT, SCHEDULER_CREDIT2,
@@ -33,16 +33,36 @@ pub struct CpuCap {
     pub percent: u16,
 }
 
+/// What a domain's scheduler is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuShare {
+    /// The cap.
+    pub cap: CpuCap,
+    /// Its weight against other domains; 256 unless it was set.
+    pub weight: u16,
+}
+
 impl Hypervisor {
     /// The cap of a domain's CPU time. `None`: its scheduler knows no caps.
     ///
     /// # Errors
     /// [`Error::NoSuchDomain`], [`Error::Hypercall`].
     pub fn cpu_cap(&self, domid: DomId) -> Result<Option<CpuCap>, Error> {
+        Ok(self.cpu_share(domid)?.map(|share| share.cap))
+    }
+
+    /// The cap and the weight of a domain. `None`: its scheduler knows no caps.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`], [`Error::Hypercall`].
+    pub fn cpu_share(&self, domid: DomId) -> Result<Option<CpuShare>, Error> {
         for scheduler in [Scheduler::Credit2, Scheduler::Credit] {
             let nothing = SchedCredit { weight: 0, cap: 0 };
             match self.scheduler_op(domid, scheduler, SCHEDOP_GETINFO, nothing) {
-                Ok(info) => return Ok(Some(CpuCap { scheduler, percent: info.cap })),
+                Ok(info) => {
+                    let cap = CpuCap { scheduler, percent: info.cap };
+                    return Ok(Some(CpuShare { cap, weight: info.weight }));
+                }
                 // Another scheduler than the one named.
                 Err(error) if error.errno() == Some(libc::EINVAL) => {}
                 Err(error) => return Err(error),

@@ -7,6 +7,7 @@
 
 mod allow;
 mod cap;
+mod configs;
 mod desk;
 mod disks;
 mod fault;

@@ -11,7 +11,7 @@ use crate::{paths, xl};
 
 impl Server {
     pub(super) fn attach(&self, guest: &str, net: Option<&str>, mac: Option<&str>) -> Result<Value> {
-        let listed = xl::find(guest)?;
+        let listed = self.look_up(guest)?;
         let name = listed.name().to_owned();
         if name == paths::STUB_NAME {
             return Err(Error::new("the stub domain can't be attached to itself")
@@ -27,6 +27,19 @@ impl Server {
         Ok(json!({
             "guest": entry.name, "domid": entry.domid, "memory_mib": info.tot_pages / 256, "network": network,
         }))
+    }
+
+    /// What xl says of a guest, by name or id. It is kept for the snapshots to come, if it can be.
+    fn look_up(&self, guest: &str) -> Result<xl::Listed> {
+        let info = match guest.parse() {
+            Ok(domid) => self.xen.guest(domid).ok(),
+            Err(_) => self.xen.find_domain(guest)?,
+        };
+        match info {
+            Some(info) => self.configs.of(&self.xen, info.domid, &info.uuid),
+            // xl says why.
+            None => xl::find(guest),
+        }
     }
 
     /// Gives a guest a vif on a network, unless it has one.

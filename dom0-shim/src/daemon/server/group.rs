@@ -13,7 +13,8 @@ use store::GroupName;
 use store::group::keep::Received;
 
 use super::stub::cut_off;
-use super::take::{Tie, uuid_text};
+use super::take::Tie;
+use super::uuid_text;
 use super::{Server, Teller, lock, on_hang_up};
 use crate::api::{Event, SnapshotOptions};
 use crate::daemon::group::{About, Host, Member, Said, Taken, Wish};

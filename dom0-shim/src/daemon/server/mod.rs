@@ -8,6 +8,8 @@ mod schedule;
 mod stub;
 mod take;
 
+pub(super) use take::uuid_text;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::Options;
 use super::allow::{AllowList, Attached};
+use super::configs::Configs;
 use super::desk::Desk;
 use super::group::Inbox;
 use super::journal::Journal;
@@ -49,6 +52,8 @@ pub(super) struct Server {
     groups: Inbox,
     storage: Storage,
     allowed: Mutex<AllowList>,
+    /// What xl says of guests.
+    configs: Configs,
     desk: Desk,
     /// What suspending guests costs on this host.
     costs: Costs,
@@ -88,6 +93,7 @@ impl Server {
             schedules,
             serving: AtomicUsize::new(0),
             allowed,
+            configs: Configs::default(),
             launching: Mutex::default(),
         }
     }

@@ -92,7 +92,7 @@ impl Server {
         begun: &mut dyn FnMut(&Mailbox) -> Result<()>,
     ) -> Result<Value> {
         let Order { who, info, connection, options, began, tie } = order;
-        let listed = xl::find(&who.domid.to_string())?;
+        let listed = self.configs.of(&self.xen, who.domid, &who.uuid)?;
         // A device may have been attached since.
         check_kind(&listed)?;
         let mut config = listed.config;
@@ -201,7 +201,7 @@ pub(in crate::daemon) struct Tie<'a> {
 }
 
 /// A uuid as people write it.
-pub(super) fn uuid_text(uuid: &[u8; 16]) -> String {
+pub(in crate::daemon) fn uuid_text(uuid: &[u8; 16]) -> String {
     let hex: String = uuid.iter().map(|b| format!("{b:02x}")).collect();
     let part = |range| hex.get(range).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
