@@ -24,6 +24,9 @@ use crate::table::{PageState, row};
 const HVM_PARAM_STORE_PFN: u64 = 1;
 const HVM_PARAM_CONSOLE_PFN: u64 = 17;
 
+/// Entries of a table that are hashed at a time: one by one, it takes longer.
+const PIECE: usize = 1024;
+
 /// The steps of a commit, in their order. Tests look at the disk after each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -222,7 +225,7 @@ impl ImageWriter {
         let path = self.partial.join("pages");
         let parent = PageState::Parent.encode();
         match &self.base {
-            None => write_hashed(&path, &mut self.slots.iter()),
+            None => write_hashed(&path, &mut std::iter::once(self.slots.as_flattened())),
             Some(_) => {
                 let own = (0u64..).zip(&self.slots).filter(|(_, entry)| **entry != parent);
                 write_hashed(&path, &mut own.map(|(slot, entry)| row(slot, entry)))
@@ -233,13 +236,19 @@ impl ImageWriter {
     fn manifest(&self, report: serde_json::Value, files: Files) -> Result<Manifest> {
         let mut contents = Sha256::new();
         let mut zero_pages = 0;
-        for slot in 0..self.slots.len() {
-            let state = match (self.state_of(slot), &self.base) {
-                (PageState::Parent, Some(base)) => base.canonical(slot as u64),
-                (state, _) => state.canonical(),
-            };
-            zero_pages += u64::from(state == PageState::Zero);
-            contents.update(state.encode());
+        let mut slots = 0..self.slots.len();
+        let mut piece = Vec::with_capacity(PIECE);
+        while !slots.is_empty() {
+            piece.clear();
+            for slot in slots.by_ref().take(PIECE) {
+                let state = match (self.state_of(slot), &self.base) {
+                    (PageState::Parent, Some(base)) => base.canonical(slot as u64),
+                    (state, _) => state.canonical(),
+                };
+                zero_pages += u64::from(state == PageState::Zero);
+                piece.push(state.encode());
+            }
+            contents.update(piece.as_flattened());
         }
         let contents = hex(&contents.finalize());
         let (stored, told) = (Some(self.stored()), self.head.contents.as_ref());
