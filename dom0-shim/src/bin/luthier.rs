@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use dom0_shim::cli::{Cli, run};
 
 fn main() -> ExitCode {
     quiet_when_unread();
-    let cli = Cli::parse();
+    let cli = Cli::from_args();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli.json => {

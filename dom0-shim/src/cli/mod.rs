@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::api::{Request, SnapshotOptions};
+use crate::api::Request;
 use crate::error::{Error, Result};
 use crate::paths;
 
@@ -39,7 +39,7 @@ use crate::paths;
     about = "Live snapshots of unmodified Xen guests, taken by an unprivileged stub domain",
     after_help = "A first snapshot:\n  luthier check\n  luthier up\n  luthier attach web\n  luthier snapshot web\n  luthier list\n  luthier restore web@20261121T202439Z --name web-copy\n\nEvery command has help of its own: luthier help COMMAND"
 )]
-pub struct Cli {
+pub struct Cli<C: Subcommand = Command> {
     /// Print JSON instead of text; for a snapshot, one object a line, the last is the result
     #[arg(long, global = true)]
     pub json: bool,
@@ -51,7 +51,32 @@ pub struct Cli {
     pub images: PathBuf,
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub command: C,
+}
+
+/// What is asked for most often, and while a guest waits for its end.
+#[derive(Debug, Subcommand)]
+enum Often {
+    Snapshot(snapshot::SnapshotArgs),
+}
+
+impl Cli {
+    /// What this process was told; help and errors end it.
+    pub fn from_args() -> Self {
+        let args: Vec<_> = std::env::args_os().collect();
+        Self::often(&args).unwrap_or_else(|| Self::parse_from(args))
+    }
+
+    /// The same as the whole parser makes of it, if it is what is asked for most often. To make the
+    /// whole parser takes half of the time of such a process's own.
+    fn often(args: &[std::ffi::OsString]) -> Option<Self> {
+        if !args.iter().any(|arg| arg == "snapshot") {
+            return None;
+        }
+        let Cli { json, run, images, command } = Cli::<Often>::try_parse_from(args).ok()?;
+        let Often::Snapshot(snapshot) = command;
+        Some(Cli { json, run, images, command: Command::Snapshot(snapshot) })
+    }
 }
 
 /// How two hosts are connected.
@@ -140,21 +165,7 @@ pub enum Command {
     #[command(
         after_help = "A whole network:\n  luthier snapshot --net blue\n  luthier restore blue@20261122T081500Z\nIts images on a host that only keeps them (see boot/host/README.md, Storage):\n  luthier snapshot --net blue --to vault"
     )]
-    Snapshot {
-        /// The guest's name or domain id
-        #[arg(required_unless_present = "net")]
-        guest: Option<String>,
-        /// All guests of this network instead, on all hosts
-        #[arg(long, value_name = "NAME", conflicts_with = "guest")]
-        net: Option<String>,
-        /// Suspend each guest when it is ready itself, and drop what would have to wait: VNsnap as it
-        /// was published, to compare with
-        #[arg(long, requires = "net", help_heading = "For measurements")]
-        classic: bool,
-        /// How
-        #[command(flatten)]
-        options: SnapshotOptions,
-    },
+    Snapshot(snapshot::SnapshotArgs),
     /// Take snapshots of a guest again and again
     ///
     /// The daemon takes the first one at once and the others every TIME after it, also after a
@@ -330,13 +341,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             print::guest(cli.json, "detached", &ask(Request::Detach { guest: guest.clone() })?)
         }
         Command::Net { command } => net::run(cli, command),
-        Command::Snapshot { guest, net, classic, options } => match (guest, net) {
-            (_, Some(net)) => snapshot::run_net(cli, net, *classic, options),
-            (_, None) if options.to.is_some() => {
-                Err(Error::new("--to is for networks").hint("Use it with --net"))
-            }
-            (guest, None) => snapshot::run(cli, guest.as_deref().unwrap_or_default(), options),
-        },
+        Command::Snapshot(args) => snapshot::run(cli, args),
         Command::Schedule(args) => schedule::run(cli, args),
         Command::List { groups } => images::list(cli, *groups),
         Command::Show { image, output } => images::show(cli, image, output.as_deref()),

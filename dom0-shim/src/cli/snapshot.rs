@@ -10,12 +10,39 @@ use serde_json::Value;
 
 use super::{Cli, client, print};
 use crate::api::{Event, Request, SnapshotOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-pub(super) use net::run as run_net;
+/// Of what, and how.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotArgs {
+    /// The guest's name or domain id
+    #[arg(required_unless_present = "net")]
+    pub(super) guest: Option<String>,
+    /// All guests of this network instead, on all hosts
+    #[arg(long, value_name = "NAME", conflicts_with = "guest")]
+    pub(super) net: Option<String>,
+    /// Suspend each guest when it is ready itself, and drop what would have to wait: VNsnap as it
+    /// was published, to compare with
+    #[arg(long, requires = "net", help_heading = "For measurements")]
+    pub(super) classic: bool,
+    /// How
+    #[command(flatten)]
+    pub(super) options: SnapshotOptions,
+}
 
-/// Takes the snapshot and shows it.
-pub(super) fn run(cli: &Cli, guest: &str, options: &SnapshotOptions) -> Result<()> {
+/// Takes the snapshot, or those of a network, and shows it.
+pub(super) fn run(cli: &Cli, args: &SnapshotArgs) -> Result<()> {
+    let SnapshotArgs { guest, net, classic, options } = args;
+    match (guest, net) {
+        (_, Some(net)) => net::run(cli, net, *classic, options),
+        (_, None) if options.to.is_some() => {
+            Err(Error::new("--to is for networks").hint("Use it with --net"))
+        }
+        (guest, None) => run_one(cli, guest.as_deref().unwrap_or_default(), options),
+    }
+}
+
+fn run_one(cli: &Cli, guest: &str, options: &SnapshotOptions) -> Result<()> {
     options.check()?;
     let request = Request::Snapshot { guest: guest.to_owned(), options: options.clone() };
     if cli.json {

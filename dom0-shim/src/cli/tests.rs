@@ -4,6 +4,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use super::*;
+use crate::api::SnapshotOptions;
 
 fn parse(line: &str) -> std::result::Result<Cli, ErrorKind> {
     Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
@@ -11,7 +12,7 @@ fn parse(line: &str) -> std::result::Result<Cli, ErrorKind> {
 
 #[test]
 fn the_command_line_holds_together() {
-    Cli::command().debug_assert();
+    <Cli>::command().debug_assert();
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn mac_addresses_are_checked() {
 
 #[test]
 fn a_snapshot_without_options_is_what_the_defaults_of_requests_say() {
-    let Command::Snapshot { guest: Some(guest), options, .. } =
+    let Command::Snapshot(snapshot::SnapshotArgs { guest: Some(guest), options, .. }) =
         parse("luthier snapshot web").unwrap().command
     else {
         panic!()
@@ -116,5 +117,26 @@ fn options_of_a_snapshot_are_checked() {
         "--suspend-timeout 0",
     ] {
         assert!(parse(&format!("luthier snapshot web {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_most_often_is_parsed_alone_with_the_same_result() {
+    let often = |line: &str| {
+        let args: Vec<_> = line.split(' ').map(std::ffi::OsString::from).collect();
+        Cli::often(&args).map(|cli| format!("{cli:?}"))
+    };
+    for good in [
+        "luthier snapshot web",
+        "luthier --json snapshot web --pool 64 --codec none",
+        "luthier snapshot --json web --no-disk xvdb --run /tmp/run --images /tmp/images",
+        "luthier snapshot --net blue --classic",
+        "luthier snapshot snapshot",
+    ] {
+        assert_eq!(often(good), Some(format!("{:?}", parse(good).unwrap())), "{good}");
+    }
+    // The whole parser has these, and the words for what is wrong.
+    for other in ["list", "snapshot --help", "help snapshot", "snapshot", "snapshot a b", "attach snapshot"] {
+        assert_eq!(often(&format!("luthier {other}")), None, "{other}");
     }
 }
