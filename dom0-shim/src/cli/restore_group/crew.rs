@@ -16,7 +16,7 @@ const WORKERS: usize = 16;
 /// has ended everywhere, in failure too; the results are in the order of the hosts.
 ///
 /// # Errors
-/// That of the first host, in the hosts' order, where it failed.
+/// The first that came: others may have ended because of it.
 pub(super) fn at_once<T: Send>(hosts: &[Host], work: impl Fn(&Host) -> Result<T> + Sync) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<T>)>> = Mutex::default();
@@ -30,12 +30,13 @@ pub(super) fn at_once<T: Send>(hosts: &[Host], work: impl Fn(&Host) -> Result<T>
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|(n, _)| *n);
+    let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
+    let mut done = done.into_iter().map(|(n, result)| Ok((n, result?))).collect::<Result<Vec<_>>>()?;
     if done.len() < hosts.len() {
         return Err(Error::new("a part of the restore ended without a word"));
     }
-    done.into_iter().map(|(_, result)| result).collect()
+    done.sort_by_key(|(n, _)| *n);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 fn take<'a>(hosts: &'a [Host], next: &AtomicUsize) -> Option<(usize, &'a Host)> {
@@ -78,15 +79,26 @@ mod tests {
 
     #[test]
     fn one_that_fails_does_not_keep_the_others_from_their_end() {
-        let ended = AtomicUsize::new(0);
+        let (ended, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let error = at_once(&hosts(20), |host| {
             ended.fetch_add(1, Ordering::Relaxed);
             match host.to_string().as_str() {
-                "7" | "9" => Err(Error::new(format!("no {host}"))),
+                "9" => {
+                    failed.store(1, Ordering::Relaxed);
+                    Err(Error::new("no 9"))
+                }
+                // Fails because that one did.
+                "2" => {
+                    while failed.load(Ordering::Relaxed) == 0 {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    thread::sleep(Duration::from_millis(50));
+                    Err(Error::new("2 was stopped"))
+                }
                 _ => Ok(()),
             }
         });
-        assert_eq!(error.unwrap_err().message, "no 7");
+        assert_eq!(error.unwrap_err().message, "no 9");
         assert_eq!(ended.into_inner(), 20);
     }
 }

@@ -4,6 +4,7 @@
 //! whether the Xen there can restore it, and whether there is a place for its disks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use store::XenVersion;
@@ -36,12 +37,18 @@ pub(super) fn images(
     places(hosts, plan, &lies)?;
     let work: Vec<(&Move, Lies)> = plan.moves.iter().zip(lies).collect();
     let to = plan.hosts();
+    // When one fails, the others need not go on for minutes.
+    let give_up = AtomicBool::new(false);
     let found = at_once(&to, |host| {
         let own = work.iter().filter(|(m, _)| m.to == *host);
         own.map(|(m, lies)| match lies {
             Lies::There(image) => Ok((m.guest.clone(), (image.clone(), false))),
             Lies::AtHome(image) => {
-                let image = copy(hosts, m, image, undo, say).map_err(|e| m.blame(e))?;
+                let copied = copy(hosts, m, image, undo, say, &give_up);
+                let image = copied.map_err(|e| {
+                    give_up.store(true, Ordering::Relaxed);
+                    m.blame(e)
+                })?;
                 Ok((m.guest.clone(), (image, true)))
             }
         })
@@ -149,6 +156,7 @@ fn copy(
     image: &str,
     undo: &Undo<'_>,
     say: &(dyn Fn(&str) + Sync),
+    give_up: &AtomicBool,
 ) -> Result<String> {
     let disks = match m.disks.len() {
         _ if m.kept => String::new(),
@@ -162,13 +170,12 @@ fn copy(
         import.extend(["--disk".to_owned(), format!("{vdev}={place}")]);
     }
     let import: Vec<&str> = import.iter().map(String::as_str).collect();
-    let copied = match m.kept {
-        // As it is, with what it says of the disks that are there.
-        true => {
-            hosts.copy((&m.from, &["restore-member", "send", image]), (&m.to, &["restore-member", "take"]))?
-        }
-        false => hosts.copy((&m.from, &["restore-member", "export", image]), (&m.to, &import))?,
+    // As it is, with what it says of the disks that are there; or with its disks.
+    let (send, take): (&[&str], &[&str]) = match m.kept {
+        true => (&["restore-member", "send", image], &["restore-member", "take"]),
+        false => (&["restore-member", "export", image], &import),
     };
+    let copied = hosts.copy((&m.from, send), (&m.to, take), give_up)?;
     let image = print::text(&copied, "image").to_owned();
     undo.imported(&m.to, &image);
     if print::text(&copied, "contents") != m.contents {

@@ -2,7 +2,8 @@
 //! `luthier` that is there.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,6 +31,21 @@ impl std::fmt::Display for Host {
 /// The longest answer that is read: frames of a cut.
 const MAX_ANSWER: u64 = store::group::channels::MAX_FILE;
 
+/// The most that is read of what a command complains about, in octets.
+const MAX_WORDS: u64 = 64 << 10;
+
+/// How often a copy looks whether it is to be given up.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Something on a host that waits for a word.
+pub(super) trait Waiting: Send {
+    /// Has it done, and waits until it is.
+    fn go(self: Box<Self>) -> Result<()>;
+}
+
+/// The word.
+pub(super) const GO: &str = "go";
+
 /// What hosts can be asked, by several threads at once.
 pub(super) trait Hosts: Sync {
     /// Has `luthier --json` there do something, with this input; returns what it said last.
@@ -39,8 +55,12 @@ pub(super) trait Hosts: Sync {
     fn read(&self, host: &Host, args: &[&str]) -> Result<Vec<u8>>;
 
     /// Has what `luthier` says on one host be the input of `luthier --json` on another; returns what that
-    /// said last.
-    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str])) -> Result<Value>;
+    /// said last. Ends early when `give_up` is set meanwhile.
+    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str]), give_up: &AtomicBool) -> Result<Value>;
+
+    /// Begins something there that waits until it is told to be done: so it is done at once then, however
+    /// long the way to that host takes. Dropped, it is not done.
+    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>>;
 
     /// Waits a little.
     fn pause(&self, time: Duration);
@@ -111,12 +131,22 @@ impl Hosts for Shell {
         self.run(host, false, args, &[])
     }
 
-    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str])) -> Result<Value> {
+    fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str]), give_up: &AtomicBool) -> Result<Value> {
         let doing = || format!("copying from {} to {}", from.0, to.0);
         let mut export = self.command(from.0, false, from.1).stdin(Stdio::null()).spawn().context(doing())?;
         let pipe = export.stdout.take().map_or_else(Stdio::null, Stdio::from);
         let import = self.command(to.0, true, to.1).stdin(pipe).spawn().context(doing());
-        let imported = import.and_then(|import| import.wait_with_output().context(doing()));
+        let imported = import.and_then(|mut import| {
+            while import.try_wait().context(doing())?.is_none() {
+                if give_up.load(Ordering::Relaxed) {
+                    // The sender only: who takes it finds that it is cut short, and takes it back.
+                    let _ = export.kill();
+                    break;
+                }
+                std::thread::sleep(LOOK);
+            }
+            import.wait_with_output().context(doing())
+        });
         let exported = export.wait_with_output().context(doing())?;
         let imported = imported?;
         // Who reads no more is the one that failed first.
@@ -131,8 +161,41 @@ impl Hosts for Shell {
         last_line(to.0, &imported.stdout)
     }
 
+    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>> {
+        let child = self.command(host, true, args).spawn().context(format!("running luthier on {host}"))?;
+        Ok(Box::new(Told { host: host.clone(), child }))
+    }
+
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+}
+
+/// A `luthier` that waits at its standard input.
+struct Told {
+    host: Host,
+    child: Child,
+}
+
+impl Waiting for Told {
+    fn go(mut self: Box<Self>) -> Result<()> {
+        let told = self.child.stdin.take().map(|mut pipe| writeln!(pipe, "{GO}"));
+        let status = self.child.wait().context(format!("waiting for {}", self.host))?;
+        let mut errors = Vec::new();
+        let said = self.child.stderr.take().map(|pipe| pipe.take(MAX_WORDS).read_to_end(&mut errors));
+        match (status.success(), told, said) {
+            (true, Some(Ok(())), Some(Ok(_))) => Ok(()),
+            _ => Err(failure(&self.host, &[], &errors)),
+        }
+    }
+}
+
+impl Drop for Told {
+    /// Without the word it ends by itself; the shell that leads to it goes here.
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -9,6 +9,7 @@ use store::Image;
 use store::group::{ChannelReader, Group};
 
 use super::carry;
+use super::hosts::GO;
 use crate::api::{NetRequest, Request};
 use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen, unfinished};
 use crate::error::{Context, Error, Result};
@@ -19,6 +20,9 @@ const MAX_INPUT: u64 = store::group::channels::MAX_FILE;
 
 /// Memory that Xen needs for a guest besides the guest's own, in MiB: tables, shadow of the p2m.
 const OVERHEAD_MIB: u64 = 4;
+
+/// The longest wait that can be asked for, in seconds.
+const MAX_WAIT: u64 = 60;
 
 /// A host's share of a group's restore.
 #[derive(Debug, Subcommand)]
@@ -74,6 +78,9 @@ pub enum MemberArgs {
     Thaw {
         /// The network
         net: String,
+        /// Only when a line on the standard input says `go`
+        #[arg(long)]
+        when_told: bool,
     },
     /// Give the frames of the standard input to their guests when these connect
     Inject {
@@ -91,6 +98,9 @@ pub enum MemberArgs {
         net: String,
         /// MAC addresses
         macs: Vec<String>,
+        /// Wait so many seconds until all have one
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
     },
     /// Take a restored domain away again; what was made of its disks is on the standard input
     Destroy {
@@ -126,7 +136,8 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
         }
         MemberArgs::Channels { group, switch } => return channels(cli, group, switch.as_deref()),
         MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
-        MemberArgs::Thaw { net: name } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
+        MemberArgs::Thaw { when_told: true, .. } if !is_told() => json!({"frozen": true}),
+        MemberArgs::Thaw { net: name, .. } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
         MemberArgs::Inject { net: name } => inject(&mut |bulk, count| {
             let octets = bulk.iter().map(|b| format!("{b:02x}")).collect();
             net(NetRequest::Inject { name: name.clone(), count, octets }).map(drop)
@@ -138,9 +149,16 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
             }
             json!({"unpaused": domids})
         }
-        MemberArgs::Connected { net: name, macs } => {
-            let stats = net(NetRequest::Stats { name: Some(name.clone()) })?;
-            json!({"missing": missing(&stats, macs)})
+        MemberArgs::Connected { net: name, macs, wait } => {
+            let until = Instant::now() + Duration::from_secs((*wait).min(MAX_WAIT));
+            loop {
+                let stats = net(NetRequest::Stats { name: Some(name.clone()) })?;
+                let missing = missing(&stats, macs);
+                if missing.is_empty() || Instant::now() > until {
+                    break json!({"missing": missing});
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
         MemberArgs::Destroy { name, domid } => {
             let gone = destroy(name, *domid, &input()?)?;
@@ -150,6 +168,13 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
     };
     print::json_line(&answer);
     Ok(())
+}
+
+/// Waits for the word on the standard input; its end is none.
+fn is_told() -> bool {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(64).read_line(&mut line);
+    read.is_ok() && line.trim() == GO
 }
 
 fn input() -> Result<Vec<u8>> {

@@ -20,12 +20,14 @@ use crate::error::{Error, Result};
 /// How long members may take to connect to their network once they run.
 const CONNECT: Duration = Duration::from_secs(120);
 
+/// How long a host looks for what is not connected before it says so, in seconds.
+const LOOK: &str = "5";
+
 /// All of them; what was done is undone if one fails. `say` is told what is being done.
 pub(super) fn restore(hosts: &dyn Hosts, mut plan: Plan, say: &(dyn Fn(&str) + Sync)) -> Result<Value> {
     let undo = Undo::new(hosts, &plan.network);
     match steps(hosts, &mut plan, &undo, say) {
         Ok(frames) => {
-            undo.thaw();
             let members: Vec<Value> = plan
                 .moves
                 .iter()
@@ -62,13 +64,17 @@ fn steps(hosts: &dyn Hosts, plan: &mut Plan, undo: &Undo<'_>, say: &(dyn Fn(&str
         freeze(hosts, host, &plan.network, true)
     })?;
     let network = plan.network.clone();
-    while_frozen(hosts, &all, &network, |frozen| {
+    let thaws = while_frozen(hosts, &all, &network, |frozen| {
         make_all(hosts, plan, undo, say)?;
         let to: Vec<Host> = frames.iter().map(|f| f.host.clone()).collect();
         at_once(&to, |host| {
             let Some(frames) = frames.iter().find(|f| f.host == *host) else { return Ok(()) };
             say(&format!("giving {} frames to {}", frames.count, plan.label(host)));
             hosts.ask(host, &["restore-member", "inject", &network], &frames.bulk).map(drop)
+        })?;
+        // From the last one's connection on guests wait to be heard: the thaw must not be long in coming.
+        let thaws = at_once(&all, |host| {
+            hosts.when_told(host, &["restore-member", "thaw", "--when-told", &network])
         })?;
         frozen.check()?;
         say("letting all go on");
@@ -80,8 +86,9 @@ fn steps(hosts: &dyn Hosts, plan: &mut Plan, undo: &Undo<'_>, say: &(dyn Fn(&str
         })?;
         let until = Instant::now() + CONNECT;
         at_once(&all, |host| connected(hosts, plan, host, frozen, until))?;
-        Ok(())
+        Ok(thaws)
     })?;
+    undo.thaw_by(thaws);
     Ok(frames.iter().map(|f| f.count).sum())
 }
 
@@ -127,7 +134,7 @@ fn make(hosts: &dyn Hosts, m: &Move, undo: &Undo<'_>) -> Result<u64> {
 /// Waits until all members of a host are connected to their network.
 fn connected(hosts: &dyn Hosts, plan: &Plan, host: &Host, frozen: &Frozen, until: Instant) -> Result<()> {
     let macs: Vec<&str> = plan.on(host).flat_map(|m| m.vifs.iter().map(String::as_str)).collect();
-    let mut args = vec!["restore-member", "connected", &plan.network];
+    let mut args = vec!["restore-member", "connected", "--wait", LOOK, &plan.network];
     args.extend(macs);
     loop {
         let answer = hosts.ask(host, &args, &[])?;

@@ -2,15 +2,16 @@
 //! taken back when something fails.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use handoff::ChannelRecord;
 use store::group::{Channel, Head, Manifest, Member, Mode, Part, switch_text};
 
 use serde_json::{Value, json};
 
-use super::hosts::{Host, Hosts};
+use super::hosts::{Host, Hosts, Waiting};
 use super::steps::restore;
 use super::undo::{Made, Undo};
 use super::*;
@@ -70,23 +71,42 @@ fn place(places: &[(&str, &str)]) -> PlaceArgs {
 }
 
 /// Both hosts.
-#[derive(Default)]
 struct Fake {
-    said: Mutex<Vec<String>>,
+    said: Arc<Mutex<Vec<String>>>,
     /// What runs, what is frozen, and which copies there are.
     domains: Mutex<BTreeSet<String>>,
-    frozen: Mutex<BTreeSet<String>>,
+    frozen: Arc<Mutex<BTreeSet<String>>>,
     copies: Mutex<BTreeSet<String>>,
     /// The command that fails.
     fails: Option<&'static str>,
     /// The copy has other pages.
     bad_copy: bool,
+    /// The copy that takes for ever, and when the test gives up.
+    slow: Option<&'static str>,
+    late: Instant,
     /// What was asked whether there is room for it.
     rooms: Mutex<Vec<Value>>,
     /// What was here is kept on the host `vault`.
     kept: bool,
     /// Minor release of the other host's Xen.
     xen_there: Option<u32>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            said: Arc::default(),
+            domains: Mutex::default(),
+            frozen: Arc::default(),
+            copies: Mutex::default(),
+            fails: None,
+            bad_copy: false,
+            slow: None,
+            late: Instant::now() + Duration::from_secs(20),
+            rooms: Mutex::default(),
+            xen_there: None,
+        }
+    }
 }
 
 fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,7 +197,12 @@ impl Hosts for Fake {
         Ok(bulk)
     }
 
-    fn copy(&self, (from, export): (&Host, &[&str]), (to, import): (&Host, &[&str])) -> Result<Value> {
+    fn copy(
+        &self,
+        (from, export): (&Host, &[&str]),
+        (to, import): (&Host, &[&str]),
+        give_up: &AtomicBool,
+    ) -> Result<Value> {
         let (what, image, disks) = match (export, import) {
             (["restore-member", "export", image], ["restore-member", "import", disks @ ..]) => {
                 (format!("{from} to {to}: {image}"), image, disks)
@@ -191,6 +216,14 @@ impl Hosts for Fake {
         if self.fails.is_some_and(|fails| line.contains(fails)) {
             return Err(Error::new(format!("{line}: no")).hint("Try"));
         }
+        // One that takes for ever.
+        while self.slow.is_some_and(|slow| line.contains(slow)) {
+            assert!(Instant::now() < self.late, "it is still copied");
+            if give_up.load(Ordering::Relaxed) {
+                return Err(Error::new(format!("{line}: was stopped")));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         locked(&self.said).push(line);
         let copy = format!("{image}-2");
         locked(&self.copies).insert(format!("{copy} on {to}"));
@@ -199,7 +232,36 @@ impl Hosts for Fake {
         Ok(json!({"image": copy, "contents": contents}))
     }
 
+    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>> {
+        assert_eq!(args, ["restore-member", "thaw", "--when-told", "blue"]);
+        let line = format!("{host}: {}", args.join(" "));
+        if self.fails.is_some_and(|fails| line.contains(fails)) {
+            return Err(Error::new(format!("{line}: no")));
+        }
+        let (said, frozen) = (Arc::clone(&self.said), Arc::clone(&self.frozen));
+        Ok(Box::new(Told { host: host.to_string(), said, frozen, fails: self.fails == Some("go") }))
+    }
+
     fn pause(&self, _time: Duration) {}
+}
+
+/// A thaw that waits.
+struct Told {
+    host: String,
+    said: Arc<Mutex<Vec<String>>>,
+    frozen: Arc<Mutex<BTreeSet<String>>>,
+    fails: bool,
+}
+
+impl Waiting for Told {
+    fn go(self: Box<Self>) -> Result<()> {
+        if self.fails {
+            return Err(Error::new("it is gone"));
+        }
+        locked(&self.said).push(format!("{}: restore-member thaw blue", self.host));
+        locked(&self.frozen).remove(&self.host);
+        Ok(())
+    }
 }
 
 fn at(said: &[String], what: &str) -> usize {
@@ -227,8 +289,8 @@ fn all_is_checked_then_frozen_then_made_given_let_go_and_thawed() {
         "right: restore-member inject blue",
         "this host: restore-member unpause 7",
         "right: restore-member unpause 7",
-        "this host: restore-member connected blue 00:16:3e:00:00:01",
-        "right: restore-member connected blue 00:16:3e:00:00:02 00:16:3e:00:00:03",
+        "this host: restore-member connected --wait 5 blue 00:16:3e:00:00:01",
+        "right: restore-member connected --wait 5 blue 00:16:3e:00:00:02 00:16:3e:00:00:03",
         "this host: restore-member thaw blue",
         "right: restore-member thaw blue",
     ];
@@ -278,6 +340,7 @@ fn whatever_fails_nothing_is_left() {
         "right: restore-member make mail",
         "this host: restore-member make db",
         "restore-member inject",
+        "right: restore-member thaw --when-told",
         "right: restore-member unpause",
         "right: restore-member connected",
     ] {
@@ -473,4 +536,21 @@ fn disks_of_what_another_host_keeps_are_at_home_and_nowhere_else() {
     restore(&fake, plan, &|_| {}).unwrap();
     assert!(locked(&fake.rooms).is_empty(), "no disk travels");
     at(&locked(&fake.said), "vault to this host, as it is: web@");
+}
+
+#[test]
+fn a_copy_that_fails_stops_the_others() {
+    let slow = "right to this host: mail@";
+    let fake = Fake { fails: Some("this host to right: db@"), slow: Some(slow), ..Fake::default() };
+    let swapped = plan(&place(&[("db", "right"), ("mail", "left")]));
+    let error = restore(&fake, swapped, &|_| {}).unwrap_err();
+    assert!(error.message.starts_with("`db`: "), "{error}");
+}
+
+#[test]
+fn a_thaw_that_does_not_answer_its_word_is_done_anew() {
+    let fake = Fake { fails: Some("go"), ..Fake::default() };
+    restore(&fake, plan(&place(&[])), &|_| {}).unwrap();
+    assert!(locked(&fake.frozen).is_empty());
+    at(&locked(&fake.said), "right: restore-member thaw blue");
 }

@@ -1,12 +1,13 @@
 //! What a restore has done so far, to be undone should it fail.
 
 use std::sync::Mutex;
+use std::thread;
 
 use serde_json::Value;
 
 use super::crew::at_once;
 use super::frozen::freeze;
-use super::hosts::{Host, Hosts};
+use super::hosts::{Host, Hosts, Waiting};
 
 /// A domain that was made.
 #[derive(Clone, Debug)]
@@ -54,6 +55,20 @@ impl<'a> Undo<'a> {
     /// An image was copied to a host.
     pub(super) fn imported(&self, host: &Host, image: &str) {
         self.note(|done| done.imported.push((host.clone(), image.to_owned())));
+    }
+
+    /// Thaws the networks by what waits for it on the hosts, all at once; where that fails, as ever.
+    pub(super) fn thaw_by(&self, thaws: Vec<Box<dyn Waiting>>) {
+        let all_done = thread::scope(|scope| {
+            let going: Vec<_> = thaws.into_iter().map(|thaw| scope.spawn(|| thaw.go().is_ok())).collect();
+            // All of them, before the next is looked at.
+            let done: Vec<bool> = going.into_iter().map(|thaw| thaw.join().unwrap_or(false)).collect();
+            done.into_iter().all(|done| done)
+        });
+        match all_done {
+            true => self.note(|done| done.frozen.clear()),
+            false => self.thaw(),
+        }
     }
 
     /// Thaws the networks; what can't be is thawed by the stub itself after a minute.
