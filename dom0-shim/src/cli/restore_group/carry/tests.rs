@@ -62,7 +62,7 @@ fn an_image_comes_with_its_disks_and_what_is_known_of_it() {
     assert_eq!(std::fs::read(path).unwrap(), vec![7; 200_000]);
     // They go together.
     drop(new);
-    crate::disks::remove_image(&to.0.join(print::text(&made, "image"))).unwrap().unwrap();
+    images::rm(&cli(&to), &[print::text(&made, "image").to_owned()], false).unwrap();
     assert_eq!(std::fs::read_dir(there(&to)).unwrap().count(), 0);
 }
 
