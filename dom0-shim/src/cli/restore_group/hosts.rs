@@ -224,3 +224,84 @@ fn failure(host: &Host, answer: &[u8], stderr: &[u8]) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A `luthier` that is a shell script; its words are `$*`.
+    fn shell(script: &str) -> Shell {
+        Shell { rsh: vec!["ssh".into()], here: ["sh", "-c", script, "luthier"].map(str::to_owned).to_vec() }
+    }
+
+    fn file(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("luthier-hosts-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn what_waits_for_its_word_is_done_at_the_word_and_not_without_it() {
+        for told in [true, false] {
+            let done = file(&format!("told-{told}"));
+            let script = format!("read word; [ \"$word\" = go ] && echo \"$*\" >{}; exit 0", done.display());
+            let waiting = shell(&script).when_told(&Host::Here, &["thaw"]).unwrap();
+            assert!(!done.exists());
+            match told {
+                true => waiting.go().unwrap(),
+                false => drop(waiting),
+            }
+            assert_eq!(std::fs::read_to_string(&done).ok().as_deref(), told.then_some("--json thaw\n"));
+            let _ = std::fs::remove_file(done);
+        }
+    }
+
+    #[test]
+    fn what_fails_at_its_word_says_why() {
+        let waiting = shell("read word; echo no such network >&2; exit 1").when_told(&Host::Here, &[]);
+        let error = waiting.unwrap().go().unwrap_err();
+        assert_eq!(error.message, "this host: no such network");
+    }
+
+    #[test]
+    fn a_copy_that_is_given_up_ends_and_its_taker_hears_the_end() {
+        let heard = file("heard");
+        let script = format!(
+            "case $* in send) exec yes ;; *) cat >/dev/null; echo end >{}; exit 1 ;; esac",
+            heard.display()
+        );
+        let give_up = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let copy = scope
+                .spawn(|| shell(&script).copy((&Host::Here, &["send"]), (&Host::Here, &["take"]), &give_up));
+            std::thread::sleep(Duration::from_millis(200));
+            give_up.store(true, Ordering::Relaxed);
+            copy.join().unwrap().unwrap_err();
+        });
+        assert!(heard.exists());
+        let _ = std::fs::remove_file(heard);
+    }
+
+    #[test]
+    fn the_side_that_failed_first_is_blamed() {
+        let copy = |script: &str| {
+            let give_up = AtomicBool::new(false);
+            let copied = shell(script).copy((&Host::Here, &["send"]), (&Host::Here, &["take"]), &give_up);
+            copied.unwrap_err().message
+        };
+        assert_eq!(
+            copy(
+                "case $* in send) echo the disk is broken >&2; exit 1 ;; *) cat >/dev/null; echo cut >&2; exit 1 ;; esac"
+            ),
+            "this host: the disk is broken"
+        );
+        assert_eq!(
+            copy(
+                "case $* in send) yes || { echo Broken pipe >&2; exit 1; } ;; *) echo no room >&2; exit 1 ;; esac"
+            ),
+            "this host: no room"
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! What a restore of a group asks of each host: commands that `luthier restore` of one host gives to
 //! `luthier` of another, and of its own.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufRead, BufWriter, Read, Write};
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use serde_json::{Value, json};

@@ -105,6 +105,7 @@ impl Default for Fake {
             late: Instant::now() + Duration::from_secs(20),
             rooms: Mutex::default(),
             xen_there: None,
+            kept: false,
         }
     }
 }
