@@ -24,6 +24,8 @@ const WAITING: usize = 4 << 20;
 pub(super) struct Restoring {
     /// Networks that are frozen, and until when at most.
     frozen: heapless::Vec<(NetworkId, u64), 8>,
+    /// When a guest connected last, in milliseconds.
+    connected: u64,
     frames: VecDeque<(ChannelRecord, Vec<u8>)>,
     octets: usize,
 }
@@ -55,7 +57,13 @@ impl Net {
 
 impl State {
     fn freeze(&mut self, network: NetworkId, on: bool, now: u64) -> bool {
+        let before = self.restoring.frozen.len();
         self.restoring.frozen.retain(|(frozen, _)| *frozen != network);
+        if !on && self.restoring.frozen.len() < before {
+            // A Linux guest drops what it sends to an address that nobody tells it within 3 s.
+            let waited = now.saturating_sub(self.restoring.connected);
+            log::info!("network {network} goes on, {waited} ms after a guest connected last");
+        }
         let room = !on || self.restoring.frozen.push((network, now.saturating_add(FROZEN_MS))).is_ok();
         if !on {
             // Whom it was for has not come: nobody else may have it.
@@ -88,6 +96,7 @@ impl State {
 
     /// A guest has connected: gives it what was on its way to it, before anything else.
     pub(super) fn give_injected(&mut self, pool: &'static PagePool, index: u16) {
+        self.restoring.connected = now_ms();
         let Some(device) = self.device(index) else { return };
         let (Some(port), mac) = (device.port, device.mac) else { return };
         let Some(network) = self.switch.network_of(port) else { return };
