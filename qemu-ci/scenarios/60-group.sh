@@ -53,6 +53,8 @@ for round in $(seq "$ROUNDS"); do
     # shellcheck disable=SC2086 # several words
     run luthier restore "$group" $place --rsh labrsh --address host1=1
     took="$took $(($(now) - start))"
+    on_both "grep ' goes on, ' $(console luthier-stub) | tail -n 1"
+    cat both-0 both-1 | sed 's/.*network/    network/'
     goes_on
     disk_right "$passed"
     figures_of_round $took >>rounds.txt

@@ -57,11 +57,6 @@ begin_ring() {
     GUEST_MIB=112 start_on b 0 blue 2
     ready 0 a b
     wait $host_1 || exit 1
-    # Linux drops datagrams by itself 3 s after nobody has told it the other's address, which it forgets when
-    # its link goes; from a restored guest's link to the moment when all are there is longer, in emulation.
-    for guest in a b c d; do
-        run inside "$(host_of $guest)" $guest 'for n in 1 2 3 4; do arp -s 10.1.0.$n 00:16:3e:00:00:0$n; done; :'
-    done
     run inside 1 d 'guest count-in 7001 >/dev/console 2>&1 &'
     run inside 1 c 'guest ring 7000 10.1.0.2:7000 4 8 >/dev/console 2>&1 &'
     run inside 0 b 'guest ring 7000 10.1.0.4:7000 4 8 >/dev/console 2>&1 &'

@@ -8,7 +8,7 @@ use store::group::Group;
 use store::{GroupName, ImageId};
 
 use super::notes::Notes;
-use super::{Record, of_folder, settle};
+use super::{Record, of_folder, settle_claimed};
 use crate::error::Result;
 
 /// Removes a group with its images here, and then the snapshots of their disks. Returns the images, and
@@ -26,14 +26,13 @@ pub fn remove_group(images: &Path, name: &GroupName) -> store::Result<(Vec<Image
         let own = |record: &&Record| record.has_snapshot() && record.is_of(id);
         let records: Vec<Record> = records.iter().filter(own).cloned().collect();
         if !records.is_empty() {
-            snapshots = snapshots.and(Notes::of(images).put(id, &records).map(|note| notes.push(note)));
+            snapshots = snapshots.and(Notes::of(images).put(id, &records).map(|note| notes.push((id, note))));
         }
     }
     let removed = store::group::remove(images, name);
-    drop(notes);
     // Of images that stay, the snapshots stay.
-    for (_, id) in &members {
-        snapshots = snapshots.and(settle(images, id));
+    for (id, note) in notes {
+        snapshots = snapshots.and(settle_claimed(images, id, note));
     }
     Ok((removed?, snapshots))
 }

@@ -34,7 +34,7 @@ use store::ImageId;
 
 use crate::error::{Context, Error, Result};
 pub use group::remove_group;
-use notes::Notes;
+use notes::{Claim, Notes};
 pub use record::{Kept, Record};
 
 /// The longest manifest that is read for its disks.
@@ -59,18 +59,22 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
         let _ = notes.remove(&id);
         return Err(e);
     }
-    Ok(noted.map(drop).and_then(|()| settle(dir, &id)))
+    Ok(noted.and_then(|claim| settle_claimed(dir, &id, claim)))
 }
 
 /// Decides about the snapshots that were noted for an image: they stay where it is there, or is to be
 /// (`.pending`), or is a group's whose images another host keeps, and go where it isn't. Without a note, or while somebody has it, it does nothing.
 pub fn settle(images: &Path, id: &ImageId) -> Result<()> {
-    let notes = Notes::of(images);
     if images.join(format!("{id}.pending")).exists() {
         return Ok(());
     }
     // A snapshot in progress decides itself.
-    let Some(_claim) = notes.claim(id) else { return Ok(()) };
+    Notes::of(images).claim(id).map_or(Ok(()), |claim| settle_claimed(images, id, claim))
+}
+
+/// The same by whoever has the note: nobody else can have decided.
+pub(crate) fn settle_claimed(images: &Path, id: &ImageId, _claim: Claim) -> Result<()> {
+    let notes = Notes::of(images);
     let is_there = images.join(id.as_str()).exists();
     if !is_there && !store::group::is_kept_elsewhere(images, id.as_str()).map_err(Error::from)? {
         for record in notes.get(id).iter().filter(|record| record.is_of(id)) {

@@ -4,6 +4,8 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use store::ImageId;
@@ -13,6 +15,10 @@ use crate::error::{Context, Result};
 
 /// The folder, within that of the images. It has no image's name.
 const FOLDER: &str = "disk-notes";
+
+/// How often and how many times more a note that somebody has is tried.
+const LOOK: Duration = Duration::from_millis(5);
+const TRIES: u32 = 10;
 
 /// A note that is being worked with. The lock ends with the process.
 #[derive(Debug)]
@@ -55,7 +61,15 @@ impl Notes {
     /// Claims a note to settle it. `None`: somebody has it, or there is none (any more).
     pub fn claim(&self, id: &ImageId) -> Option<Claim> {
         let file = File::open(self.path(id)).ok()?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        let locked = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // A child of whoever let go of it has it too, until it is another program.
+        let wait = || {
+            thread::sleep(LOOK);
+            locked()
+        };
+        if !locked() && !(0..TRIES).any(|_| wait()) {
+            return None;
+        }
         // Who had it may have removed it since we opened it.
         self.path(id).exists().then_some(Claim(file))
     }

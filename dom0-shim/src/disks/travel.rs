@@ -17,7 +17,7 @@ use store::{Image, ImageId};
 
 use super::notes::{Claim, Notes};
 use super::record::{file_name_in, volume_name};
-use super::{Kept, Record, lvm, of_report, settle, sparse};
+use super::{Kept, Record, lvm, of_report, settle_claimed, sparse};
 use crate::error::{Context, Error, Result};
 
 /// Octets of a file system that are left free, whatever comes: others live there.
@@ -297,8 +297,8 @@ impl Arrived {
 impl Drop for Arrived {
     /// With an image of that name they are its own now; without one they go.
     fn drop(&mut self) {
-        if self.note.take().is_some()
-            && let Err(e) = settle(&self.images, &self.id)
+        if let Some(note) = self.note.take()
+            && let Err(e) = settle_claimed(&self.images, &self.id, note)
         {
             eprintln!("luthier: {}: luthierd tries again when it starts", e.message);
         }

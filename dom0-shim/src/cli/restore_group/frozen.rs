@@ -1,109 +1,119 @@
 //! A network that is kept frozen on all hosts while its members are made.
+//!
+//! On each host a command keeps it so, and waits for one word: a guest that has connected gives up what
+//! it sends after 3 s in which nobody was heard, and a new remote shell may take as long.
+//!
+//! What this must never do: thaw one host before all are to be thawed.
 
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::crew::at_once;
-use super::hosts::{Host, Hosts};
-use crate::error::{Error, Result};
+use super::hosts::{GO, Held, Host, Hosts};
+use crate::error::Result;
 
 /// How often the freeze is renewed: the stub thaws what was forgotten after a minute.
-const REFREEZE: Duration = Duration::from_secs(15);
+pub(super) const REFREEZE: Duration = Duration::from_secs(15);
 
-/// Freezes a network on a host, or thaws it.
-pub(super) fn freeze(hosts: &dyn Hosts, host: &Host, network: &str, on: bool) -> Result<()> {
-    hosts.ask(host, &["restore-member", if on { "freeze" } else { "thaw" }, network], &[]).map(drop)
+/// What keeps it so on a host, if that began.
+type HeldThere = (Host, Option<Box<dyn Held>>);
+
+/// A network, and the hosts where it is frozen.
+pub(super) struct Frozen<'a> {
+    hosts: &'a dyn Hosts,
+    network: String,
+    held: Mutex<Vec<HeldThere>>,
 }
 
-/// Whether the network was frozen without a gap so far.
-#[derive(Debug, Default)]
-pub(super) struct Frozen(OnceLock<Error>);
+impl<'a> Frozen<'a> {
+    pub(super) fn new(hosts: &'a dyn Hosts, network: &str) -> Self {
+        Self { hosts, network: network.to_owned(), held: Mutex::default() }
+    }
 
-impl Frozen {
+    fn note<T>(&self, with: impl FnOnce(&mut Vec<HeldThere>) -> T) -> T {
+        with(&mut self.held.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// Freezes it on a host, until [`Self::thaw`].
+    pub(super) fn begin(&self, host: &Host) -> Result<()> {
+        let held = self.hosts.hold(host, &["restore-member", "freeze", &self.network]);
+        // Whatever came of it: it may be frozen.
+        let (held, result) = held.map_or_else(|e| (None, Err(e)), |held| (Some(held), Ok(())));
+        self.note(|all| all.push((host.clone(), held)));
+        result
+    }
+
     /// # Errors
-    /// A host could not be told in time to stay frozen.
+    /// A host may have thawed it.
     pub(super) fn check(&self) -> Result<()> {
-        self.0.get().map_or(Ok(()), |e| Err(e.clone()))
+        self.note(|all| {
+            all.iter_mut().filter_map(|(_, held)| held.as_mut()).try_for_each(|held| held.check())
+        })
+    }
+
+    /// Thaws it everywhere at once; what can't be thawed, the stub thaws itself after a minute.
+    pub(super) fn thaw(&self) {
+        let mut all = self.note(std::mem::take);
+        all.iter_mut().filter_map(|(_, held)| held.as_mut()).for_each(|held| held.tell());
+        for (host, held) in all {
+            if held.is_some_and(|held| held.ended().is_ok()) {
+                continue;
+            }
+            if let Err(e) = self.hosts.ask(&host, &["restore-member", "thaw", &self.network], &[]) {
+                eprintln!("luthier: {}: the stub does it itself after a minute", e.message);
+            }
+        }
     }
 }
 
-/// Does `work` while the freeze of `network`, which was begun, is renewed beside it.
-pub(super) fn while_frozen<T>(
-    hosts: &dyn Hosts,
-    all: &[Host],
-    network: &str,
-    work: impl FnOnce(&Frozen) -> Result<T>,
-) -> Result<T> {
-    while_renewed(&|| at_once(all, |host| freeze(hosts, host, network, true)).map(drop), REFREEZE, work)
-}
-
-fn while_renewed<T>(
-    renew: &(dyn Fn() -> Result<()> + Sync),
+/// Renews what was frozen until a word comes; whether it was the one that thaws.
+pub(super) fn keep(
+    renew: &mut dyn FnMut() -> Result<()>,
     every: Duration,
-    work: impl FnOnce(&Frozen) -> Result<T>,
-) -> Result<T> {
-    let frozen = Frozen::default();
-    let (working, ended) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let told = &frozen;
-        scope.spawn(move || {
-            while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                if let Err(e) = renew() {
-                    let _ = told.0.set(e);
-                    return;
-                }
-            }
-        });
-        let result = work(&frozen);
-        // The last renewal is over before anybody thaws: the scope waits for it.
-        drop(working);
-        result
-    })
+    words: &Receiver<String>,
+) -> Result<bool> {
+    loop {
+        match words.recv_timeout(every) {
+            Ok(word) => return Ok(word.trim() == GO),
+            Err(RecvTimeoutError::Timeout) => renew()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Instant;
+    use std::sync::mpsc;
 
     use super::*;
+    use crate::error::Error;
 
     const SHORT: Duration = Duration::from_millis(1);
 
-    fn until(condition: impl Fn() -> bool) {
-        let late = Instant::now() + Duration::from_secs(20);
-        while !condition() {
-            assert!(Instant::now() < late, "it did not come");
-            thread::sleep(SHORT);
+    #[test]
+    fn the_freeze_is_renewed_until_the_word_comes() {
+        for (word, thaws) in [(Some("go\n"), true), (Some("no\n"), false), (Some(""), false), (None, false)] {
+            let (tell, words) = mpsc::channel();
+            let mut tell = Some(tell);
+            let mut renewed = 0;
+            let mut renew = || {
+                renewed += 1;
+                if renewed == 3
+                    && let Some(tell) = tell.take()
+                {
+                    word.into_iter().for_each(|word| tell.send(word.to_owned()).unwrap());
+                }
+                Ok(())
+            };
+            assert_eq!(keep(&mut renew, SHORT, &words).unwrap(), thaws, "{word:?}");
+            assert_eq!(renewed, 3);
         }
     }
 
     #[test]
-    fn the_freeze_is_renewed_as_long_as_the_work_takes() {
-        let renewed = AtomicUsize::new(0);
-        let renew = || {
-            renewed.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        };
-        while_renewed(&renew, SHORT, |frozen| {
-            until(|| renewed.load(Ordering::Relaxed) >= 3);
-            frozen.check()
-        })
-        .unwrap();
-        let after = renewed.load(Ordering::Relaxed);
-        thread::sleep(SHORT * 20);
-        assert_eq!(renewed.load(Ordering::Relaxed), after);
-    }
-
-    #[test]
-    fn work_that_asks_is_told_that_a_host_was_not_renewed() {
-        let renew = || Err(Error::new("right does not answer"));
-        let error = while_renewed(&renew, SHORT, |frozen| {
-            until(|| frozen.check().is_err());
-            frozen.check()
-        });
-        assert_eq!(error.unwrap_err().message, "right does not answer");
+    fn who_can_not_renew_it_says_so() {
+        let (_tell, words) = mpsc::channel();
+        let error = keep(&mut || Err(Error::new("luthierd does not answer")), SHORT, &words);
+        assert_eq!(error.unwrap_err().message, "luthierd does not answer");
     }
 }

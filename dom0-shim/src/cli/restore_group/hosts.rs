@@ -1,8 +1,8 @@
 //! The hosts of a restore: this one, and others behind a remote shell. Each does its share by the
 //! `luthier` that is there.
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Take, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -37,13 +37,19 @@ const MAX_WORDS: u64 = 64 << 10;
 /// How often a copy looks whether it is to be given up.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Something on a host that waits for a word.
-pub(super) trait Waiting: Send {
-    /// Has it done, and waits until it is.
-    fn go(self: Box<Self>) -> Result<()>;
+/// Something that a host keeps up until it is told to end it.
+pub(super) trait Held: Send {
+    /// Whether it still does.
+    fn check(&mut self) -> Result<()>;
+
+    /// Tells it to end it: so it is done at once, however long the way to that host takes.
+    fn tell(&mut self);
+
+    /// Waits until it has ended it.
+    fn ended(self: Box<Self>) -> Result<()>;
 }
 
-/// The word.
+/// The word by which it is told.
 pub(super) const GO: &str = "go";
 
 /// What hosts can be asked, by several threads at once.
@@ -58,9 +64,8 @@ pub(super) trait Hosts: Sync {
     /// said last. Ends early when `give_up` is set meanwhile.
     fn copy(&self, from: (&Host, &[&str]), to: (&Host, &[&str]), give_up: &AtomicBool) -> Result<Value>;
 
-    /// Begins something there that waits until it is told to be done: so it is done at once then, however
-    /// long the way to that host takes. Dropped, it is not done.
-    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>>;
+    /// Has `luthier --json` there begin something and keep it up, until it is told to end it.
+    fn hold(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Held>>;
 
     /// Waits a little.
     fn pause(&self, time: Duration);
@@ -161,9 +166,18 @@ impl Hosts for Shell {
         last_line(to.0, &imported.stdout)
     }
 
-    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>> {
-        let child = self.command(host, true, args).spawn().context(format!("running luthier on {host}"))?;
-        Ok(Box::new(Told { host: host.clone(), child }))
+    fn hold(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Held>> {
+        let mut child =
+            self.command(host, true, args).spawn().context(format!("running luthier on {host}"))?;
+        let said = child.stdout.take().map(|pipe| BufReader::new(pipe.take(MAX_WORDS)));
+        let mut holder = Holder { host: host.clone(), child, said };
+        // It says so when it has begun.
+        let mut line = String::new();
+        let read = holder.said.as_mut().map(|said| said.read_line(&mut line));
+        match (read, last_line(host, line.as_bytes())) {
+            (Some(Ok(1..)), Ok(begun)) if begun.get("error").is_none() => Ok(Box::new(holder)),
+            _ => Err(holder.end(line).err().unwrap_or_else(|| not_held(host))),
+        }
     }
 
     fn pause(&self, time: Duration) {
@@ -171,32 +185,57 @@ impl Hosts for Shell {
     }
 }
 
-/// A `luthier` that waits at its standard input.
-struct Told {
+/// A `luthier` that keeps something up.
+struct Holder {
     host: Host,
     child: Child,
+    said: Option<BufReader<Take<ChildStdout>>>,
 }
 
-impl Waiting for Told {
-    fn go(mut self: Box<Self>) -> Result<()> {
-        let told = self.child.stdin.take().map(|mut pipe| writeln!(pipe, "{GO}"));
-        let status = self.child.wait().context(format!("waiting for {}", self.host))?;
+impl Holder {
+    /// Waits for its end. `said` is what it has said before.
+    fn end(&mut self, mut said: String) -> Result<()> {
+        drop(self.child.stdin.take());
+        let _ = self.said.take().map(|mut pipe| pipe.read_to_string(&mut said));
         let mut errors = Vec::new();
-        let said = self.child.stderr.take().map(|pipe| pipe.take(MAX_WORDS).read_to_end(&mut errors));
-        match (status.success(), told, said) {
-            (true, Some(Ok(())), Some(Ok(_))) => Ok(()),
-            _ => Err(failure(&self.host, &[], &errors)),
+        let _ = self.child.stderr.take().map(|pipe| pipe.take(MAX_WORDS).read_to_end(&mut errors));
+        match self.child.wait().context(format!("waiting for {}", self.host))?.success() {
+            true => Ok(()),
+            false => Err(failure(&self.host, said.as_bytes(), &errors)),
         }
     }
 }
 
-impl Drop for Told {
-    /// Without the word it ends by itself; the shell that leads to it goes here.
+impl Held for Holder {
+    fn check(&mut self) -> Result<()> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(self.end(String::new()).err().unwrap_or_else(|| not_held(&self.host))),
+        }
+    }
+
+    fn tell(&mut self) {
+        // Whether it was heard shows in its status.
+        let _ = self.child.stdin.as_mut().map(|pipe| writeln!(pipe, "{GO}"));
+    }
+
+    fn ended(mut self: Box<Self>) -> Result<()> {
+        self.end(String::new())
+    }
+}
+
+impl Drop for Holder {
+    /// The shell that leads to it must not stay.
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn not_held(host: &Host) -> Error {
+    Error::new(format!("luthier on {host} ended before it was told"))
+        .hint("Are the same releases of Luthier installed on both hosts?")
 }
 
 /// The last line of an answer, which must be JSON.
@@ -226,82 +265,4 @@ fn failure(host: &Host, answer: &[u8], stderr: &[u8]) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    /// A `luthier` that is a shell script; its words are `$*`.
-    fn shell(script: &str) -> Shell {
-        Shell { rsh: vec!["ssh".into()], here: ["sh", "-c", script, "luthier"].map(str::to_owned).to_vec() }
-    }
-
-    fn file(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("luthier-hosts-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        path
-    }
-
-    #[test]
-    fn what_waits_for_its_word_is_done_at_the_word_and_not_without_it() {
-        for told in [true, false] {
-            let done = file(&format!("told-{told}"));
-            let script = format!("read word; [ \"$word\" = go ] && echo \"$*\" >{}; exit 0", done.display());
-            let waiting = shell(&script).when_told(&Host::Here, &["thaw"]).unwrap();
-            assert!(!done.exists());
-            match told {
-                true => waiting.go().unwrap(),
-                false => drop(waiting),
-            }
-            assert_eq!(std::fs::read_to_string(&done).ok().as_deref(), told.then_some("--json thaw\n"));
-            let _ = std::fs::remove_file(done);
-        }
-    }
-
-    #[test]
-    fn what_fails_at_its_word_says_why() {
-        let waiting = shell("read word; echo no such network >&2; exit 1").when_told(&Host::Here, &[]);
-        let error = waiting.unwrap().go().unwrap_err();
-        assert_eq!(error.message, "this host: no such network");
-    }
-
-    #[test]
-    fn a_copy_that_is_given_up_ends_and_its_taker_hears_the_end() {
-        let heard = file("heard");
-        let script = format!(
-            "case $* in send) exec yes ;; *) cat >/dev/null; echo end >{}; exit 1 ;; esac",
-            heard.display()
-        );
-        let give_up = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let copy = scope
-                .spawn(|| shell(&script).copy((&Host::Here, &["send"]), (&Host::Here, &["take"]), &give_up));
-            std::thread::sleep(Duration::from_millis(200));
-            give_up.store(true, Ordering::Relaxed);
-            copy.join().unwrap().unwrap_err();
-        });
-        assert!(heard.exists());
-        let _ = std::fs::remove_file(heard);
-    }
-
-    #[test]
-    fn the_side_that_failed_first_is_blamed() {
-        let copy = |script: &str| {
-            let give_up = AtomicBool::new(false);
-            let copied = shell(script).copy((&Host::Here, &["send"]), (&Host::Here, &["take"]), &give_up);
-            copied.unwrap_err().message
-        };
-        assert_eq!(
-            copy(
-                "case $* in send) echo the disk is broken >&2; exit 1 ;; *) cat >/dev/null; echo cut >&2; exit 1 ;; esac"
-            ),
-            "this host: the disk is broken"
-        );
-        assert_eq!(
-            copy(
-                "case $* in send) yes || { echo Broken pipe >&2; exit 1; } ;; *) echo no room >&2; exit 1 ;; esac"
-            ),
-            "this host: no room"
-        );
-    }
-}
+mod tests;

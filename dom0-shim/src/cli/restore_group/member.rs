@@ -2,6 +2,7 @@
 //! `luthier` of another, and of its own.
 
 use std::io::{BufRead, BufWriter, Read, Write};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -9,8 +10,7 @@ use serde_json::{Value, json};
 use store::Image;
 use store::group::{ChannelReader, Group};
 
-use super::carry;
-use super::hosts::GO;
+use super::{carry, frozen};
 use crate::api::{NetRequest, Request};
 use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen, unfinished};
 use crate::error::{Context, Error, Result};
@@ -70,7 +70,8 @@ pub enum MemberArgs {
         /// The switch of the host to whose members they were; this one
         switch: Option<String>,
     },
-    /// Take no frames from the guests of a network, for a minute
+    /// Take no frames from the guests of a network until the standard input says `go`; when it ends
+    /// without that, they are taken again after a minute
     Freeze {
         /// The network
         net: String,
@@ -79,9 +80,6 @@ pub enum MemberArgs {
     Thaw {
         /// The network
         net: String,
-        /// Only when a line on the standard input says `go`
-        #[arg(long)]
-        when_told: bool,
     },
     /// Give the frames of the standard input to their guests when these connect
     Inject {
@@ -136,9 +134,16 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
             restore::make(&images::open(cli, image)?, name.as_deref(), true)?.json()
         }
         MemberArgs::Channels { group, switch } => return channels(cli, group, switch.as_deref()),
-        MemberArgs::Freeze { net: name } => net(NetRequest::Freeze { name: name.clone(), on: true })?,
-        MemberArgs::Thaw { when_told: true, .. } if !is_told() => json!({"frozen": true}),
-        MemberArgs::Thaw { net: name, .. } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
+        MemberArgs::Freeze { net: name } => {
+            let set = |on| net(NetRequest::Freeze { name: name.clone(), on });
+            let frozen = set(true)?;
+            print::json_line(&frozen);
+            match frozen::keep(&mut || set(true).map(drop), frozen::REFREEZE, &first_line())? {
+                true => set(false)?,
+                false => frozen,
+            }
+        }
+        MemberArgs::Thaw { net: name } => net(NetRequest::Freeze { name: name.clone(), on: false })?,
         MemberArgs::Inject { net: name } => inject(&mut |bulk, count| {
             let octets = bulk.iter().map(|b| format!("{b:02x}")).collect();
             net(NetRequest::Inject { name: name.clone(), count, octets }).map(drop)
@@ -171,11 +176,15 @@ pub(in crate::cli) fn run(cli: &Cli, args: &MemberArgs) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the word on the standard input; its end is none.
-fn is_told() -> bool {
-    let mut line = String::new();
-    let read = std::io::stdin().lock().take(64).read_line(&mut line);
-    read.is_ok() && line.trim() == GO
+/// The first line of the standard input, when it comes; its end is an empty one.
+fn first_line() -> mpsc::Receiver<String> {
+    let (tell, line) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = std::io::stdin().lock().take(64).read_line(&mut line);
+        tell.send(line)
+    });
+    line
 }
 
 fn input() -> Result<Vec<u8>> {

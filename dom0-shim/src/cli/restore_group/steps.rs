@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::crew::at_once;
-use super::frozen::{Frozen, freeze, while_frozen};
+use super::frozen::Frozen;
 use super::hosts::{Host, Hosts};
 use super::plan::{Move, Plan};
 use super::undo::{Made, Undo};
@@ -28,6 +28,7 @@ pub(super) fn restore(hosts: &dyn Hosts, mut plan: Plan, say: &(dyn Fn(&str) + S
     let undo = Undo::new(hosts, &plan.network);
     match steps(hosts, &mut plan, &undo, say) {
         Ok(frames) => {
+            undo.frozen.thaw();
             let members: Vec<Value> = plan
                 .moves
                 .iter()
@@ -59,36 +60,25 @@ fn steps(hosts: &dyn Hosts, plan: &mut Plan, undo: &Undo<'_>, say: &(dyn Fn(&str
         hosts.ask(host, &["restore-member", "check"], ask.to_string().as_bytes())
     })?;
     let frames = channels::all(hosts, plan)?;
+    let frozen = &undo.frozen;
+    at_once(&all, |host| frozen.begin(host))?;
+    make_all(hosts, plan, undo, say)?;
+    let to: Vec<Host> = frames.iter().map(|f| f.host.clone()).collect();
+    at_once(&to, |host| {
+        let Some(frames) = frames.iter().find(|f| f.host == *host) else { return Ok(()) };
+        say(&format!("giving {} frames to {}", frames.count, plan.label(host)));
+        hosts.ask(host, &["restore-member", "inject", &plan.network], &frames.bulk).map(drop)
+    })?;
+    frozen.check()?;
+    say("letting all go on");
     at_once(&all, |host| {
-        undo.frozen(host);
-        freeze(hosts, host, &plan.network, true)
+        let names: Vec<String> = plan.on(host).map(|m| m.domid.to_string()).collect();
+        let mut args = vec!["restore-member", "unpause"];
+        args.extend(names.iter().map(String::as_str));
+        hosts.ask(host, &args, &[]).map(drop)
     })?;
-    let network = plan.network.clone();
-    let thaws = while_frozen(hosts, &all, &network, |frozen| {
-        make_all(hosts, plan, undo, say)?;
-        let to: Vec<Host> = frames.iter().map(|f| f.host.clone()).collect();
-        at_once(&to, |host| {
-            let Some(frames) = frames.iter().find(|f| f.host == *host) else { return Ok(()) };
-            say(&format!("giving {} frames to {}", frames.count, plan.label(host)));
-            hosts.ask(host, &["restore-member", "inject", &network], &frames.bulk).map(drop)
-        })?;
-        // From the last one's connection on guests wait to be heard: the thaw must not be long in coming.
-        let thaws = at_once(&all, |host| {
-            hosts.when_told(host, &["restore-member", "thaw", "--when-told", &network])
-        })?;
-        frozen.check()?;
-        say("letting all go on");
-        at_once(&all, |host| {
-            let names: Vec<String> = plan.on(host).map(|m| m.domid.to_string()).collect();
-            let mut args = vec!["restore-member", "unpause"];
-            args.extend(names.iter().map(String::as_str));
-            hosts.ask(host, &args, &[]).map(drop)
-        })?;
-        let until = Instant::now() + CONNECT;
-        at_once(&all, |host| connected(hosts, plan, host, frozen, until))?;
-        Ok(thaws)
-    })?;
-    undo.thaw_by(thaws);
+    let until = Instant::now() + CONNECT;
+    at_once(&all, |host| connected(hosts, plan, host, frozen, until))?;
     Ok(frames.iter().map(|f| f.count).sum())
 }
 
@@ -132,7 +122,7 @@ fn make(hosts: &dyn Hosts, m: &Move, undo: &Undo<'_>) -> Result<u64> {
 }
 
 /// Waits until all members of a host are connected to their network.
-fn connected(hosts: &dyn Hosts, plan: &Plan, host: &Host, frozen: &Frozen, until: Instant) -> Result<()> {
+fn connected(hosts: &dyn Hosts, plan: &Plan, host: &Host, frozen: &Frozen<'_>, until: Instant) -> Result<()> {
     let macs: Vec<&str> = plan.on(host).flat_map(|m| m.vifs.iter().map(String::as_str)).collect();
     let mut args = vec!["restore-member", "connected", "--wait", LOOK, &plan.network];
     args.extend(macs);

@@ -11,7 +11,7 @@ use store::group::{Channel, Head, Manifest, Member, Mode, Part, switch_text};
 
 use serde_json::{Value, json};
 
-use super::hosts::{Host, Hosts, Waiting};
+use super::hosts::{Held, Host, Hosts};
 use super::steps::restore;
 use super::undo::{Made, Undo};
 use super::*;
@@ -158,10 +158,6 @@ impl Hosts for Fake {
                 locked(&self.domains).retain(|domain| !found(domain));
                 Value::Null
             }
-            ["restore-member", "freeze", _] => {
-                locked(&self.frozen).insert(host.to_string());
-                Value::Null
-            }
             ["restore-member", "thaw", _] => {
                 locked(&self.frozen).remove(&host.to_string());
                 Value::Null
@@ -233,35 +229,45 @@ impl Hosts for Fake {
         Ok(json!({"image": copy, "contents": contents}))
     }
 
-    fn when_told(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Waiting>> {
-        assert_eq!(args, ["restore-member", "thaw", "--when-told", "blue"]);
-        let line = format!("{host}: {}", args.join(" "));
-        if self.fails.is_some_and(|fails| line.contains(fails)) {
-            return Err(Error::new(format!("{line}: no")));
-        }
+    fn hold(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Held>> {
+        assert_eq!(args, ["restore-member", "freeze", "blue"]);
+        self.ask(host, args, &[])?;
+        locked(&self.frozen).insert(host.to_string());
         let (said, frozen) = (Arc::clone(&self.said), Arc::clone(&self.frozen));
-        Ok(Box::new(Told { host: host.to_string(), said, frozen, fails: self.fails == Some("go") }))
+        Ok(Box::new(FakeHeld { host: host.to_string(), said, frozen, fails: self.fails }))
     }
 
     fn pause(&self, _time: Duration) {}
 }
 
-/// A thaw that waits.
-struct Told {
+/// A network that is kept frozen.
+struct FakeHeld {
     host: String,
     said: Arc<Mutex<Vec<String>>>,
     frozen: Arc<Mutex<BTreeSet<String>>>,
-    fails: bool,
+    fails: Option<&'static str>,
 }
 
-impl Waiting for Told {
-    fn go(self: Box<Self>) -> Result<()> {
-        if self.fails {
-            return Err(Error::new("it is gone"));
+impl Held for FakeHeld {
+    fn check(&mut self) -> Result<()> {
+        match self.fails {
+            Some("kept frozen") => Err(Error::new("kept frozen: no").hint("Try")),
+            _ => Ok(()),
         }
-        locked(&self.said).push(format!("{}: restore-member thaw blue", self.host));
-        locked(&self.frozen).remove(&self.host);
-        Ok(())
+    }
+
+    fn tell(&mut self) {
+        if self.fails != Some("go") {
+            locked(&self.said).push(format!("{}: told to thaw", self.host));
+            locked(&self.frozen).remove(&self.host);
+        }
+    }
+
+    fn ended(self: Box<Self>) -> Result<()> {
+        match self.fails {
+            Some("go") => Err(Error::new("it is gone")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -292,8 +298,8 @@ fn all_is_checked_then_frozen_then_made_given_let_go_and_thawed() {
         "right: restore-member unpause 7",
         "this host: restore-member connected --wait 5 blue 00:16:3e:00:00:01",
         "right: restore-member connected --wait 5 blue 00:16:3e:00:00:02 00:16:3e:00:00:03",
-        "this host: restore-member thaw blue",
-        "right: restore-member thaw blue",
+        "this host: told to thaw",
+        "right: told to thaw",
     ];
     let places: Vec<usize> = order.iter().map(|what| at(&said, what)).collect();
     for pair in [
@@ -341,7 +347,7 @@ fn whatever_fails_nothing_is_left() {
         "right: restore-member make mail",
         "this host: restore-member make db",
         "restore-member inject",
-        "right: restore-member thaw --when-told",
+        "kept frozen",
         "right: restore-member unpause",
         "right: restore-member connected",
     ] {
@@ -378,7 +384,7 @@ fn what_could_not_be_taken_back_is_named() {
     let fake = Fake { fails: Some("destroy"), ..Fake::default() };
     // The one thing that fails first: a network that is not there any more.
     let undo = Undo::new(&fake, "blue");
-    undo.frozen(&Host::Here);
+    undo.frozen.begin(&Host::Here).unwrap();
     undo.made(Made { host: Host::Here, name: "web".into(), domid: 7, disks: Value::Null });
     let left = undo.everything();
     assert!(left[0].contains("domain web"), "{left:?}");

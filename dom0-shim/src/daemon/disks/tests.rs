@@ -70,7 +70,8 @@ fn the_guest_goes_on_only_when_its_disks_are_done() {
     disks.begin();
     let go = world.go.clone();
     thread::spawn(move || {
-        thread::sleep(Duration::from_millis(50));
+        // Much more than a thread may take to begin.
+        thread::sleep(Duration::from_millis(400));
         go.send(Ok(())).unwrap();
     });
     assert!(!world.taken.load(SeqCst));
