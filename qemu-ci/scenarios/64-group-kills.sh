@@ -48,6 +48,7 @@ PHASES
 # killed WHAT HOST PHASE END
 killed() {
     local what=$1 host=$2 phase=$3 end=$4 answer=no
+    stands_still a b
     hold_at "$host" "$phase"
     luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
     SNAPSHOT=$!
@@ -59,17 +60,23 @@ killed() {
     local ran=$(($(date +%s) - WHEN))
     [ "$what" = luthierd ] || again_stub "$host"
     wait $SNAPSHOT && answer=yes
+    stood_still a b
     decided "$end"
+    local known=$(($(date +%s) - WHEN))
     tokens_go_on
-    step "$what of host $host killed at $phase: guests ran on within $ran s; ${GROUP:-nothing}; answer: $answer" \
+    step "$what of host $host killed at $phase: $STOOD, seen within $ran s; ${GROUP:-nothing}, looked at after $known s; answer: $answer" \
         "$(tail -n 1 snapshot.out | cut -c 1-300)"
 }
 
 begin_groups
 { echo "$FIRST" && all; } | grep . | awk '!seen[$0]++' | grep -e "${KILLS:-.}" | head -n "${KILL_ROUNDS:-2}" >kills
-while read -r what host phase end <&7; do killed "$what" "$host" "$phase" "$end"; done 7<kills
+while read -r what host phase end <&7; do
+    (killed "$what" "$host" "$phase" "$end") || { went_wrong "$what of host $host killed at $phase" && begin_groups; }
+done 7<kills
 
 luthier --json snapshot --net blue >snapshot.out 2>snapshot.err || fail "the next one: $(cat snapshot.err)"
 decided whole
 tokens_go_on
 step "the next group: $GROUP"
+journal_goes_on
+none_wrong

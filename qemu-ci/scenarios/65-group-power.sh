@@ -55,6 +55,7 @@ come_back() {
 cut_at() {
     local who=$1 phase=$2 end=$3 back=${4:-soon} answer='none wanted' ran
     : >snapshot.out
+    stands_still a
     hold_at 1 "$phase"
     if [ "$who" = 0 ]; then
         luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
@@ -67,23 +68,34 @@ cut_at() {
     WHEN=$(date +%s)
     run_on a
     ran=$(($(date +%s) - WHEN))
+    stood_still a
     [ "$who" = 1 ] || { wait $SNAPSHOT; answer=$(tail -n 1 snapshot.out | cut -c 1-200); }
     [ $back = soon ] || await $DECIDED_WITHIN "end of the group on host 0" is_decided_on 0
     come_back
     decided "$end"
-    step "host $who coordinates, power of host 1 cut at $phase, back $back: a ran on within $ran s; ${GROUP:-nothing}; answer: $answer"
+    step "host $who coordinates, power of host 1 cut at $phase, back $back: $STOOD, seen within $ran s; ${GROUP:-nothing}; answer: $answer"
 }
 
-run onhost 1 "$LASTING"
-connect_hosts blue=7
-joined_hosts
-start_guests
-step "two hosts, one of which has its folders on a disk"
+begin() {
+    run onhost 1 "$LASTING"
+    connect_hosts blue=7
+    joined_hosts
+    start_guests
+    step "two hosts, one of which has its folders on a disk"
+}
+
+begin
 
 echo "$ALL" | grep . | grep -e "${POWER:-.}" | head -n "${POWER_ROUNDS:-2}" >cuts
-while read -r who phase end back <&7; do cut_at "$who" "$phase" "$end" $back; done 7<cuts
+while read -r who phase end back <&7; do
+    (cut_at "$who" "$phase" "$end" $back) && continue
+    ping -c 1 -W 3 10.0.0.2 >/dev/null 2>&1 || { run power 1 on && run onhost 1 "$LASTING"; }
+    went_wrong "host $who coordinates, power of host 1 cut at $phase" && begin
+done 7<cuts
 
 run reaches 0 a 10.1.0.2
 luthier --json snapshot --net blue >snapshot.out 2>snapshot.err || fail "the next one: $(cat snapshot.err)"
 decided whole
 step "the next group: $GROUP"
+journal_goes_on
+none_wrong

@@ -26,7 +26,7 @@ fails() {
     ended "$1"
     WHEN=$(date +%s)
     run_on a
-    decided nothing
+    decided nothing a
     step "$2: $(head -n 1 error)"
 }
 

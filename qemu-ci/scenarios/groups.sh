@@ -29,8 +29,8 @@ begin_groups() {
     connect_hosts blue=7
     joined_hosts
     start_guests
-    run inside 1 b 'guest ring 7000 10.1.0.1:7000 2 8 >/dev/console 2>&1 &'
-    run inside 0 a 'guest ring 7000 10.1.0.2:7000 2 8 start >/dev/console 2>&1 &'
+    run inside 1 b 'guest ring 7000 10.1.0.1:7000 2 8 pause=20 >/dev/console 2>&1 &'
+    run inside 0 a 'guest ring 7000 10.1.0.2:7000 2 8 start pause=20 >/dev/console 2>&1 &'
     tokens_go_on
     step "tokens go round"
 }
@@ -41,14 +41,14 @@ start_guests() {
     thin_disk a
     start_b
     mkguest --disk "'phy:/dev/vg/a,xvda,w'" --net a "mac=00:16:3e:00:00:01,backend=luthier-stub,bridge=blue,mtu=$NET_MTU" \
-        192 1 net_address=10.1.0.1/24 journal=xvda rate=5 rewrite_mib=8 rewrite_rate=300 >a.cfg
+        192 1 net_address=10.1.0.1/24 journal=xvda rate=4 gap_ms=50 rewrite_mib=8 rewrite_rate=100 >a.cfg
     rm -f "$(console a)"
     run xl create -q a.cfg
     ready 0 a
     attach a
     attach_b
 }
-start_b() { start_on b 1 blue 2 chain=yes rate=5 rewrite_mib=8 rewrite_rate=300; }
+start_b() { start_on b 1 blue 2 chain=yes rate=4 gap_ms=50 rewrite_mib=8 rewrite_rate=100; }
 attach_b() {
     ready 1 b
     run onhost 1 'luthier attach b'
@@ -60,6 +60,25 @@ run_on() {
     for guest in "$@"; do
         await $((WHEN + RUNS_WITHIN - $(date +%s))) "link of $guest within $RUNS_WITHIN s" \
             links_past "$guest" $(($(links_of "$guest") + 2))
+    done
+}
+
+# stands_still GUEST...: asks them anew for how long they stand still; stood_still GUEST...: sets STOOD to how
+# long each did at most since then, as its own clock saw it, with all that it waited for the CPU and for the
+# scenario to see that a phase is reached and to kill somebody then. Promised are 15 s after that.
+STANDS_STILL_MS=20000
+stands_still() {
+    local guest
+    for guest in "$@"; do run on "$(home_of "$guest")" "guest gap $guest"; done
+}
+stood_still() {
+    local guest ms
+    STOOD=
+    for guest in "$@"; do
+        ms=$(on "$(home_of "$guest")" "guest gap $guest") || fail "$guest does not say how long it stood still"
+        ms=$((ms / 1000))
+        [ $ms -le $STANDS_STILL_MS ] || fail "$guest stood still for $ms ms"
+        STOOD="${STOOD:+$STOOD, }$guest stood still for $ms ms"
     done
 }
 
@@ -100,6 +119,29 @@ again_stub() {
     await 120 "session with host 0" has_peer 1
 }
 
+# left_on HOST GUEST: what is not as it was before a group, beside images: domains (a stub that is dead and whose
+# pages somebody still has mapped is listed, too), daemons, the guest's pages granted beside its devices', a
+# log of its writes, or a note that one is kept, and disks that stand still.
+left_on() {
+    on "$1" "
+        domains=\$(xl list | awk 'NR > 1 { print \$1 }' | sort | tr '\\n' ' ')
+        [ \"\$domains\" = 'Domain-0 $2 luthier-stub ' ] || echo domains: \$domains
+        [ \$(pidof luthierd | wc -w) = 1 ] || echo daemons: \$(pidof luthierd)
+        [ \"\$(meddle seeded \$(xl domid $2))\" = 0 ] || echo grants: \$(meddle seeded \$(xl domid $2))
+        meddle unlogged \$(xl domid $2) 2>&1
+        ls $RUN/logs 2>/dev/null
+        dmsetup info -c --noheadings -o name,suspended 2>/dev/null | grep -i ':suspended'
+        echo looked" >left
+    [ "$(cat left)" = looked ]
+}
+as_before() {
+    local end=$(($(date +%s) + 60))
+    until left_on "$1" "$2"; do
+        [ "$(date +%s)" -lt $end ] || fail "left on host $1: $(tr '\n' ' ' <left)"
+        sleep 1
+    done
+}
+
 # Both hosts' groups that are whole, and what else lies in their stores.
 groups_of() { on "$1" "ls $STORE/groups 2>/dev/null | grep -v '\.pending'"; }
 images_of() { on "$1" "ls $STORE 2>/dev/null | grep -v '^groups$'"; }
@@ -108,10 +150,10 @@ is_decided_on() {
 }
 is_decided() { is_decided_on 0 && is_decided_on 1 && [ "$(groups_of 0)" = "$(groups_of 1)" ]; }
 
-# decided whole|nothing|either: how the group ended, on both hosts, which then have nothing of it any
-# more. Sets GROUP, empty when there was none. Who was told that it is whole finds it so.
+# decided whole|nothing|either [GUESTS]: how the group ended, on both hosts, which then have nothing of it any
+# more; GUESTS: those that are left. Sets GROUP, empty when there was none. Who was told that it is whole finds it so.
 decided() {
-    local host
+    local host guest
     await $DECIDED_WITHIN "end of the group: $(groups_of 0 | tr '\n' ' ') on host 0, $(groups_of 1 | tr '\n' ' ') on host 1" \
         is_decided
     GROUP=$(groups_of 0)
@@ -119,14 +161,40 @@ decided() {
     whole | nothing:yes) fail "should be $1, and there is '$GROUP'" ;;
     esac
     if grep -q '"result"' snapshot.out && [ -z "$GROUP" ]; then fail "a group was told whole, and is not there"; fi
+    if [ -n "$GROUP" ]; then
+        snapshots_left 1
+        on 1 "luthier verify $GROUP" >verify-1 2>&1 &
+        run on 0 "luthier verify $GROUP"
+        wait $! || fail "host 1: $(cat verify-1)"
+    fi
     for host in 0 1; do
         if [ -n "$GROUP" ]; then
-            run on $host "luthier verify $GROUP"
-            [ $host = 1 ] || snapshots_left 1
             equal "$(images_of $host | wc -l)" 1 "images of $GROUP on host $host"
             run on $host "luthier rm $GROUP"
         fi
         equal "$(images_of $host)" '' "images left on host $host"
     done
     await 60 "end of the disk's snapshots" no_snapshots
+    for guest in ${2:-a b}; do as_before "$(home_of $guest)" $guest; done
+    if grep -h CORRUPT "$(console a)"; then fail "a found its disk or its memory wrong"; fi
 }
+
+# went_wrong WHAT: one of many tries did. What tells why is kept; both hosts are clean then, as the next try
+# is of no use on what this one left.
+WRONG_TRIES=0
+went_wrong() {
+    local kept
+    WRONG_TRIES=$((WRONG_TRIES + 1))
+    echo "WENT WRONG: $1"
+    kept=/out/wrong-$WRONG_TRIES
+    mkdir -p "$kept"
+    echo "$1" >"$kept/what"
+    cp -r snapshot.* /tmp/luthierd.log $CONSOLES "$kept" 2>/dev/null
+    { xl list; ls -R $RUN $STORE; } >"$kept/host-0.log" 2>&1
+    onhost 1 "xl list; ls -R $RUN $STORE; tail -n 300 /tmp/luthierd.log $CONSOLES/*.log" >"$kept/host-1.log" 2>&1
+    onhost 1 'sh /add/scenarios/clean-up.sh' >/dev/null 2>&1
+    sh /add/scenarios/clean-up.sh >/dev/null 2>&1
+}
+# The journal of a has room for so many links: an hour's.
+journal_goes_on() { [ "$(links_of a)" -ge 16000 ] || journal_right a; }
+none_wrong() { [ $WRONG_TRIES = 0 ] || fail "$WRONG_TRIES of the tries went wrong: see above"; }

@@ -2,6 +2,8 @@
 //! the lab's scenarios:
 //!
 //! - `meddle count DOMID READER`: how many entries of the guest's grant table let READER in
+//! - `meddle seeded DOMID`: how many entries of its upper half, which no device of a small guest reaches,
+//!   let anybody in
 //! - `meddle revoke DOMID READER`: waits for entries seeded for READER and clears them, as a
 //!   hostile guest could do to its own table
 //! - `meddle replace DOMID READER`: the same, and puts grants to Dom0 in their places
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<DomId>().ok());
     let outcome = match (args.first().map(String::as_str), number(1), number(2)) {
         (Some("count"), Some(domid), Some(reader)) => count(domid, reader),
+        (Some("seeded"), Some(domid), _) => seeded(domid),
         (Some("revoke"), Some(domid), Some(reader)) => spoil(domid, reader, |_| None),
         (Some("replace"), Some(domid), Some(reader)) => spoil(domid, reader, |_| Some((1, 0))),
         (Some("redirect"), Some(domid), Some(reader)) => {
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
         (Some("stall"), Some(domid), _) => stall(domid),
         (Some("unlogged"), Some(domid), _) => unlogged(domid),
         _ => Err(
-            "usage: meddle count|revoke|replace|redirect|clear DOMID READER | log|unlog|clean|stall|unlogged DOMID"
+            "usage: meddle count|revoke|replace|redirect|clear DOMID READER | seeded|log|unlog|clean|stall|unlogged DOMID"
                 .into(),
         ),
     };
@@ -59,6 +62,12 @@ fn main() -> ExitCode {
 fn count(domid: DomId, reader: DomId) -> Outcome {
     let table = GrantTable::map_existing(&Hypervisor::open()?, domid)?;
     println!("{}", table.entries().filter(|(_, e)| e.permits_access() && e.domid == reader).count());
+    Ok(())
+}
+
+fn seeded(domid: DomId) -> Outcome {
+    let table = upper_half(&Hypervisor::open()?, domid)?;
+    println!("{}", table.entries().filter(|(_, e)| e.permits_access()).count());
     Ok(())
 }
 

@@ -35,7 +35,8 @@ const LOAD_BLOCKS: u64 = 512;
 pub(crate) struct Journal {
     slots: Fixed,
     log: File,
-    seed: String,
+    /// The first link of each block that has one, or gets one next.
+    firsts: Vec<Link>,
 }
 
 impl Journal {
@@ -46,7 +47,11 @@ impl Journal {
             let file = Fixed::create("load", LOAD_BLOCKS)?;
             thread::spawn(move || overwrite(&file, load));
         }
-        Ok(Self { slots: Fixed::create("slots", BLOCKS)?, log: disk::log("log")?, seed: seed.into() })
+        Ok(Self {
+            slots: Fixed::create("slots", BLOCKS)?,
+            log: disk::log("log")?,
+            firsts: vec![Link::first(seed)],
+        })
     }
 
     /// Puts the next link on the disk. What is there must be all links before it, and nothing else.
@@ -65,6 +70,9 @@ impl Journal {
         let record = record(link);
         self.slots.write(&record, next * RECORD as u64)?;
         self.slots.sync()?;
+        if (next + 1).is_multiple_of(EACH) {
+            self.firsts.push(link.next());
+        }
         writeln!(self.log, "{link}")?;
         self.log.sync_all()
     }
@@ -72,20 +80,17 @@ impl Journal {
     /// Compares blocks with what they must have when all links below `next` are written.
     fn compare(&self, first: u64, end: u64, next: u64) -> io::Result<()> {
         let mut block = Block([0; BLOCK]);
-        let mut link = Link::first(&self.seed);
-        while link.number < first * EACH {
-            link = link.next();
-        }
         for at in first..end {
             self.slots.read(at, &mut block)?;
-            for found in block.0.chunks_exact(RECORD) {
-                let want = if link.number < next { record(&link) } else { [0; RECORD] };
-                if found != want {
+            let mut link = self.firsts.get(at as usize).copied();
+            for (number, found) in (at * EACH..).zip(block.0.chunks_exact(RECORD)) {
+                let written = link.filter(|_| number < next);
+                if found != written.as_ref().map_or([0; RECORD], record) {
                     let text = String::from_utf8_lossy(found);
                     let text = text.trim_end_matches('\0').trim_end();
-                    println!("CORRUPT journal record={} next={next} disk={text:?}", link.number);
+                    println!("CORRUPT journal record={number} next={next} disk={text:?}");
                 }
-                link = link.next();
+                link = written.map(|link| link.next());
             }
         }
         Ok(())

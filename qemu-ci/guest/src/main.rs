@@ -44,7 +44,7 @@ in a guest:
   guest store-read PATH                   a node of xenstore
   guest udp-send ADDRESS:PORT SIZE SECONDS [BURST]   datagrams as fast as they go
   guest udp-receive PORT SIZE SECONDS                counts them, from the first on
-  guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start] [journal=DISK]
+  guest ring PORT NEXT_ADDRESS:PORT GUESTS TOKENS [start] [journal=DISK] [pause=MS]
                                                      passes tokens round a ring, for ever
   guest count-out ADDRESS:PORT MILLISECONDS          datagrams of a hash chain, for ever
   guest count-in PORT                                takes them, none lost, doubled or out of order

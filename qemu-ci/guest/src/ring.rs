@@ -14,7 +14,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a guest holds a token before it passes it on.
+/// How long a guest holds a token before it passes it on, unless it is told.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The same for one that journals it: its disk is slow enough in an emulated machine.
 const PAUSE_OF_JOURNAL: Duration = Duration::from_millis(50);
@@ -59,7 +59,8 @@ impl Expected {
 }
 
 /// Takes part in a ring of `guests`: listens on `port`, passes on to `next`. Of the words beyond, `start`
-/// has it make the `tokens`, and `journal=DISK` has it journal what it passes on.
+/// has it make the `tokens`, `journal=DISK` has it journal what it passes on, and `pause=MS` is how long it
+/// holds each token.
 pub(crate) fn run(
     port: &str,
     next: &str,
@@ -69,14 +70,16 @@ pub(crate) fn run(
 ) -> Result<String, String> {
     let (port, guests, tokens): (u16, u64, u32) = (number(port)?, number(guests)?, number(tokens)?);
     let guests = guests.max(1);
-    let (mut starts, mut ledger) = (false, None);
+    let (mut starts, mut ledger, mut pause) = (false, None, None);
     for word in more {
-        match (*word, word.strip_prefix("journal=")) {
-            ("start", _) => starts = true,
-            (_, Some(disk)) => ledger = Some(Ledger::create(disk).map_err(broken)?),
-            _ => return Err(format!("{word}: neither `start` nor `journal=DISK`")),
+        match word.split_once('=') {
+            None if *word == "start" => starts = true,
+            Some(("journal", disk)) => ledger = Some(Ledger::create(disk).map_err(broken)?),
+            Some(("pause", ms)) => pause = Some(Duration::from_millis(number(ms)?)),
+            _ => return Err(format!("{word}: neither `start` nor `journal=DISK` nor `pause=MS`")),
         }
     }
+    let pause = pause.unwrap_or(if ledger.is_some() { PAUSE_OF_JOURNAL } else { PAUSE });
     let listener = TcpListener::bind(("0.0.0.0", port)).map_err(|e| e.to_string())?;
     let mut to = connect(next)?;
     let (from, _) = listener.accept().map_err(|e| e.to_string())?;
@@ -92,7 +95,7 @@ pub(crate) fn run(
         from.read_exact(&mut bytes).map_err(broken)?;
         let token = Token::parse(&bytes);
         expected.check(&token).map_err(broken)?;
-        std::thread::sleep(if ledger.is_some() { PAUSE_OF_JOURNAL } else { PAUSE });
+        std::thread::sleep(pause);
         let next = token.next();
         if let Some(ledger) = &mut ledger {
             ledger.put(&next).map_err(broken)?;
