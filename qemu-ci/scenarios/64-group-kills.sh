@@ -52,7 +52,7 @@ killed() {
     hold_at "$host" "$phase"
     luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
     SNAPSHOT=$!
-    await 120 "luthierd of host $host at $phase" is_held_on "$host"
+    held_on "$host" "$phase"
     "kill_$what" "$host"
     WHEN=$(date +%s)
     [ "$what" = stub ] || again_luthierd "$host"

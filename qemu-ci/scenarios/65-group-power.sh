@@ -63,7 +63,7 @@ cut_at() {
     else
         run onhost 1 'luthier snapshot --net blue </dev/null >/tmp/snapshot.out 2>&1 &'
     fi
-    await 120 "luthierd of host 1 at $phase" is_held_on 1
+    held_on 1 "$phase"
     run power 1 off
     WHEN=$(date +%s)
     run_on a

@@ -19,7 +19,7 @@ group_fails() {
 snapshot_at() {
     hold_at 1 "$1"
     start_snapshot --net blue
-    await 120 "luthierd of host 1 at $1" is_held_on 1
+    held_on 1 "$1"
 }
 fails() {
     let_go 1
@@ -85,7 +85,7 @@ jump() { on "$1" "date -s @\$((\$(date +%s) + $2))" >/dev/null; }
 hold_at 1 clean
 luthier --json snapshot --net blue >snapshot.out 2>snapshot.err &
 SNAPSHOT=$!
-await 120 "luthierd of host 1 at clean" is_held_on 1
+held_on 1 clean
 jump 0 -86400
 jump 1 86400
 let_go 1

@@ -29,8 +29,8 @@ begin_groups() {
     connect_hosts blue=7
     joined_hosts
     start_guests
-    run inside 1 b 'guest ring 7000 10.1.0.1:7000 2 8 pause=20 >/dev/console 2>&1 &'
-    run inside 0 a 'guest ring 7000 10.1.0.2:7000 2 8 start pause=20 >/dev/console 2>&1 &'
+    run inside 1 b 'guest ring 7000 10.1.0.1:7000 2 8 pause=100 >/dev/console 2>&1 &'
+    run inside 0 a 'guest ring 7000 10.1.0.2:7000 2 8 start pause=100 >/dev/console 2>&1 &'
     tokens_go_on
     step "tokens go round"
 }
@@ -41,14 +41,14 @@ start_guests() {
     thin_disk a
     start_b
     mkguest --disk "'phy:/dev/vg/a,xvda,w'" --net a "mac=00:16:3e:00:00:01,backend=luthier-stub,bridge=blue,mtu=$NET_MTU" \
-        192 1 net_address=10.1.0.1/24 journal=xvda rate=4 gap_ms=50 rewrite_mib=8 rewrite_rate=100 >a.cfg
+        192 1 net_address=10.1.0.1/24 journal=xvda rate=4 gap_ms=100 rewrite_mib=8 rewrite_rate=50 >a.cfg
     rm -f "$(console a)"
     run xl create -q a.cfg
     ready 0 a
     attach a
     attach_b
 }
-start_b() { start_on b 1 blue 2 chain=yes rate=4 gap_ms=50 rewrite_mib=8 rewrite_rate=100; }
+start_b() { start_on b 1 blue 2 chain=yes rate=4 gap_ms=100 rewrite_mib=8 rewrite_rate=50; }
 attach_b() {
     ready 1 b
     run onhost 1 'luthier attach b'
@@ -95,6 +95,14 @@ tokens_go_on() {
 hold_at() { run on "$1" "rm -f $RUN/test-held; echo 'hold $2' >$RUN/test-fault.new && mv $RUN/test-fault.new $RUN/test-fault"; }
 let_go() { run on "$1" "rm -f $RUN/test-fault"; }
 is_held_on() { on "$1" "test -e $RUN/test-held"; }
+# held_on HOST STEP: waits until it stands still there. (To look at another host costs both much of their only CPU.)
+held_on() {
+    local end=$(($(date +%s) + 120))
+    until is_held_on "$1"; do
+        [ "$(date +%s)" -lt $end ] || fail "luthierd of host $1 does not get to $2"
+        sleep 0.7
+    done
+}
 
 # luthierd of a host ends at once; and is started again as systemd would.
 kill_luthierd() { run on "$1" 'kill -9 $(pidof luthierd); rm -f '"$RUN/test-fault $RUN/test-held"; }
