@@ -97,7 +97,7 @@ let_go() { run on "$1" "rm -f $RUN/test-fault"; }
 is_held_on() { on "$1" "test -e $RUN/test-held"; }
 # held_on HOST STEP: waits until it stands still there. (To look at another host costs both much of their only CPU.)
 held_on() {
-    local end=$(($(date +%s) + 120))
+    local end=$(($(date +%s) + 300))
     until is_held_on "$1"; do
         [ "$(date +%s)" -lt $end ] || fail "luthierd of host $1 does not get to $2"
         sleep 0.7
