@@ -1,9 +1,10 @@
 //! What is not done at a port for a while: while its guest is suspended for a snapshot, or while the
 //! network waits for guests that are being restored.
 
+use xen::grant::MappedPage;
+
 use super::hub::Hub;
 use super::port::Rings;
-use xen::grant::MappedPage;
 
 /// What is not done at a port for the time being.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
