@@ -70,11 +70,13 @@ connect_hosts() {
     done
 }
 
-# joined_hosts: each knows host 0, host 0 knows host 1, and so all find each other.
+# joined_hosts: each knows host 0 and is known there, and so all find each other.
 joined_hosts() {
     local host
-    join 0 1
-    for host in $(other_hosts); do join "$host" 0; done
+    for host in $(other_hosts); do
+        join 0 "$host"
+        join "$host" 0
+    done
     for host in $(all_hosts); do await 120 "session of host $host with all others" has_peer "$host" $((LAB_HOSTS - 1)); done
 }
 

@@ -135,6 +135,9 @@ pub struct Underlay {
     pub port: u16,
     /// The longest IP packet of the physical network, in octets.
     pub mtu: u16,
+    /// Time-outs of group snapshots, in percent of those of a fast machine; `None`: as this machine was
+    /// found to be. Can change while the switch runs.
+    pub timeouts_percent: Option<u32>,
     /// Grows with each start of this host's stub. A switch that runs keeps the first that it was
     /// told.
     pub incarnation: u64,

@@ -38,6 +38,7 @@ fn underlay() -> Underlay {
         gateway: Some([10, 0, 0, 1]),
         port: DEFAULT_PORT,
         mtu: 1500,
+        timeouts_percent: Some(u32::MAX),
         incarnation: 3,
         key: SecretKey([0xab; 32]),
     }
@@ -120,7 +121,7 @@ fn every_answer_fits_and_comes_back_as_it_was() {
 /// The octets of some messages. If these change, so must [`VERSION`].
 #[test]
 fn the_octets_are_those_of_this_version() {
-    assert_eq!(VERSION, 4);
+    assert_eq!(VERSION, 5);
     let mut buf = [0; HEADER_LEN + MAX_BODY];
     let message =
         ToStub::Net { request: 5, order: NetOrder::Add { id: 7, name: word("blue"), mtu: 1400, pin: true } };
@@ -129,7 +130,7 @@ fn the_octets_are_those_of_this_version() {
     let message = ToStub::Net { request: 5, order: NetOrder::Underlay(underlay()) };
     let bytes = encode(&message, 0, &mut buf).unwrap();
     let mut wanted =
-        b"\x32\0\0\0\0\0\0\0\x04\x05\x00\x0a\0\0\x0b\x18\x01\x0a\0\0\x01\xb6\x25\xdc\x0b\x03".to_vec();
+        b"\x38\0\0\0\0\0\0\0\x04\x05\x00\x0a\0\0\x0b\x18\x01\x0a\0\0\x01\xb6\x25\xdc\x0b\x01\xff\xff\xff\xff\x0f\x03".to_vec();
     wanted.extend([0xab; 32]);
     assert_eq!(bytes, wanted);
     let failed = NetAnswer::Failed(NetError { kind: NetErrorKind::Full, detail: word("no room") });

@@ -7,6 +7,7 @@
 //! | [`meeting`] | where a guest's snapshot waits for the others |
 //! | [`current`] | the group snapshot that this host takes part in |
 //! | [`orders`] | what the shim says |
+//! | [`pace`] | how slow this machine is |
 //! | `mod` | the task that moves all of it on |
 //!
 //! It never decides anything: `vnsnap` does. It holds no image and no manifest longer than it takes to
@@ -15,6 +16,7 @@
 mod current;
 mod meeting;
 mod orders;
+mod pace;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -47,13 +49,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long a member of a host waits for the others, at most.
 const STEP: Duration = Duration::from_millis(300);
 
-/// All times of the protocol, in percent of those of a fast machine: a cut under emulation takes
-/// seconds.
-const SCALE_PERCENT: u64 = 1000;
-
 /// Group snapshots on this host.
 pub(crate) struct Groups {
     net: Rc<Net>,
+    /// Time-outs for a machine as this one is found to be, in percent.
+    measured_percent: u32,
     state: RefCell<State>,
     /// Set when there may be something to do.
     wake: Signal<NoopRawMutex, ()>,
@@ -61,8 +61,9 @@ pub(crate) struct Groups {
 
 struct State {
     node: Node,
-    /// Which switch, in which life, `node` is.
+    /// Which switch, in which life, `node` is, and its time-outs in percent.
     me: (u64, u64),
+    timeouts_percent: u32,
     /// Who is there, and who has which network, as `node` was told.
     switches: Vec<(u64, u64)>,
     peers: Vec<(u32, Vec<(u64, u64)>)>,
@@ -79,9 +80,11 @@ struct State {
 impl Groups {
     /// None yet.
     pub(crate) fn new(net: Rc<Net>) -> Self {
+        let measured_percent = pace::timeouts_percent();
         let state = State {
-            node: node((0, 0)),
+            node: Node::new(0, 0, timeouts(measured_percent)),
             me: (0, 0),
+            timeouts_percent: measured_percent,
             switches: Vec::new(),
             peers: Vec::new(),
             current: None,
@@ -90,7 +93,7 @@ impl Groups {
             manifest: Vec::new(),
             members: Vec::new(),
         };
-        Self { net, state: RefCell::new(state), wake: Signal::new() }
+        Self { net, measured_percent, state: RefCell::new(state), wake: Signal::new() }
     }
 
     /// A snapshot waits at the barrier, or goes on. Whether its guest may be suspended.
@@ -167,8 +170,13 @@ impl Groups {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let me = self.net.switch();
+        let percent = self.net.timeouts_percent().unwrap_or(self.measured_percent);
+        if state.timeouts_percent != percent {
+            state.node.set_config(timeouts(percent));
+            state.timeouts_percent = percent;
+        }
         if state.me != me && state.node.running().is_none() {
-            (state.node, state.me) = (node(me), me);
+            (state.node, state.me) = (Node::new(me.0, me.1, timeouts(percent)), me);
             state.peers.clear();
             state.switches.clear();
         }
@@ -370,6 +378,6 @@ impl State {
     }
 }
 
-fn node((me, life): (u64, u64)) -> Node {
-    Node::new(me, life, Config { scale_percent: SCALE_PERCENT, ..Config::default() })
+fn timeouts(percent: u32) -> Config {
+    Config { scale_percent: percent.into(), ..Config::default() }
 }

@@ -96,6 +96,11 @@ impl Net {
         state.far.as_ref().map_or(ALONE, |far| (far.members.me().id.0, far.incarnation))
     }
 
+    /// Time-outs of group snapshots, in percent, if the operator has said.
+    pub(crate) fn timeouts_percent(&self) -> Option<u32> {
+        self.state.borrow().timeouts_percent
+    }
+
     /// Where the uplink of another switch is.
     pub(crate) fn address_of(&self, switch: u64) -> Option<core::net::IpAddr> {
         let state = self.state.borrow();

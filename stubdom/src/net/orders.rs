@@ -103,6 +103,7 @@ fn failure(kind: NetErrorKind, detail: &str) -> NetError {
 
 impl State {
     fn set_underlay(&mut self, uplink: &'static Front, order: &handoff::Underlay) -> Result<(), NetError> {
+        self.timeouts_percent = order.timeouts_percent;
         if let Some(far) = &self.far {
             let why = "the address or key of a running switch can't change: luthier down, luthier up";
             return if far.is(order) { Ok(()) } else { Err(failure(NetErrorKind::Restart, why)) };

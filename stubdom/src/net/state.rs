@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) device_of: Box<[Option<u16>]>,
     /// The way to other hosts, once it is configured.
     pub(super) far: Option<Far>,
+    /// Time-outs of group snapshots, if the operator has said.
+    pub(super) timeouts_percent: Option<u32>,
     /// Memory for frames that are read: more than one of the largest.
     pub(super) staging: Box<[u8]>,
     /// Captures that are going on.
@@ -107,6 +109,7 @@ impl State {
             devices: (0..MAX_VIFS).map(|_| None).collect(),
             device_of: (0..MAX_VIFS).map(|_| None).collect(),
             far: None,
+            timeouts_percent: None,
             staging: alloc::vec![0; STAGING].into_boxed_slice(),
             captures: Captures::default(),
             aged_ms: 0,

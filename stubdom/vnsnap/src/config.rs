@@ -5,14 +5,15 @@
 /// The defaults are those of algorithms.md 3a, as far as it names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// All times, in percent: 100 by default, more on a slow machine (measured by the driver's
-    /// calibration loop); between 10 and 100,000.
+    /// All times but `sign_ms`, in percent: 100 by default, more on a slow machine (measured by the
+    /// driver's calibration loop); between 10 and 100,000.
     pub scale_percent: u64,
     /// The first repetition of a message that was not answered; doubles up to `retry_max_ms`. 50.
     pub retry_ms: u64,
     /// The longest time between two repetitions; 1,000.
     pub retry_max_ms: u64,
-    /// A participant gives a sign of life this often; 500.
+    /// A participant gives a sign of life this often, however slow its machine is, as the coordinator's may
+    /// be a fast one; 500.
     pub sign_ms: u64,
     /// How long a participant waits for its list of members to agree with the coordinator's; 3,000.
     pub view_ms: u64,
@@ -64,7 +65,7 @@ impl Config {
             scale_percent: 100,
             retry_ms,
             retry_max_ms: time(self.retry_max_ms).max(retry_ms),
-            sign_ms: time(self.sign_ms),
+            sign_ms: self.sign_ms.clamp(1, DAY_MS),
             view_ms: time(self.view_ms),
             silence_ms: time(self.silence_ms),
             prepare_ms: time(self.prepare_ms),

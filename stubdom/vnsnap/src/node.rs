@@ -73,6 +73,11 @@ impl Node {
         }
     }
 
+    /// Other time-outs, from now on; signs of life stay as they were.
+    pub fn set_config(&mut self, config: Config) {
+        self.io.config = Config { sign_ms: self.io.config.sign_ms, ..config.scaled() };
+    }
+
     /// Which switches are up, besides this one, whatever networks they have: name and incarnation of each.
     /// One that has come back without its guests is asked, and may ask, how a group ended.
     pub fn set_switches(&mut self, now_ms: u64, switches: &[(u64, u64)]) {

@@ -42,6 +42,7 @@ pub use init::{InitError, XenInfo, info, init};
 pub use xen_sys::errno::Errno;
 pub use xen_sys::grant_table::GrantStatus;
 pub use xen_sys::sched::ShutdownReason;
+pub use xen_sys::version::version;
 pub use xen_sys::{DOMID_SELF, DomId};
 
 /// Stops the domain: `PowerOff` when all is well, `Crash` when not. The toolstack then does what

@@ -26,6 +26,7 @@ struct File {
     port: u16,
     #[serde(default = "default_mtu")]
     mtu: u16,
+    timeouts_percent: Option<u32>,
     #[serde(default)]
     peer: Vec<Peer>,
 }
@@ -49,6 +50,8 @@ pub(super) struct Underlay {
     pub(super) gateway: Option<Ipv4Addr>,
     /// The longest IP packet there.
     pub(super) mtu: u16,
+    /// Time-outs of group snapshots, in percent, if the stub is not to find out itself.
+    pub(super) timeouts_percent: Option<u32>,
     /// Switches to join through.
     pub(super) peers: Vec<Peer>,
 }
@@ -96,6 +99,12 @@ impl Underlay {
                 "It is that of the physical network, mostly 1500",
             );
         }
+        if let Some(percent) = file.timeouts_percent.filter(|p| !(100..=10_000).contains(p)) {
+            return wrong(
+                format!("timeouts_percent {percent} is not between 100 and 10000"),
+                "Leave it out: the stub measures how fast its machine is",
+            );
+        }
         if let Some(peer) = file.peer.iter().find(|p| p.address.ip == ip) {
             return wrong(
                 format!("[[peer]] {} is this host itself", peer.address),
@@ -103,7 +112,8 @@ impl Underlay {
             );
         }
         let address = Address { ip, port: file.port };
-        Ok(Self { address, prefix, gateway: file.gateway, mtu: file.mtu, peers: file.peer })
+        let File { gateway, mtu, timeouts_percent, peer: peers, .. } = file;
+        Ok(Self { address, prefix, gateway, mtu, timeouts_percent, peers })
     }
 }
 
@@ -138,14 +148,16 @@ mod tests {
     fn a_short_file_has_defaults_and_a_long_one_is_taken_as_it_is() {
         let short = parse("address = \"10.0.0.11/24\"").unwrap();
         assert_eq!((short.address.port, short.mtu, short.gateway), (DEFAULT_PORT, 1500, None));
+        assert_eq!(short.timeouts_percent, None);
         let key = "ab".repeat(32);
         let long = parse(&format!(
-            "address = \"10.0.0.11/24\"\ngateway = \"10.0.0.1\"\nport = 99\nmtu = 9000\n\
+            "address = \"10.0.0.11/24\"\ngateway = \"10.0.0.1\"\nport = 99\nmtu = 9000\ntimeouts_percent = 300\n\
              [[peer]]\naddress = \"10.0.0.12\"\nkey = \"{key}\"\n\
              [[peer]]\naddress = \"10.9.0.13:98\"\nkey = \"{key}\"\n"
         ))
         .unwrap();
         assert_eq!((long.address.to_string().as_str(), long.prefix, long.mtu), ("10.0.0.11:99", 24, 9000));
+        assert_eq!(long.timeouts_percent, Some(300));
         let peers: Vec<String> = long.peers.iter().map(|p| p.address.to_string()).collect();
         assert_eq!(peers, [format!("10.0.0.12:{DEFAULT_PORT}"), "10.9.0.13:98".into()]);
     }
@@ -164,6 +176,7 @@ mod tests {
             (&format!("{ours}mtuu = 1500"), "line 2"),
             (&format!("{ours}mtu = 150"), "mtu 150"),
             (&format!("{ours}port = 0"), "port 0"),
+            (&format!("{ours}timeouts_percent = 99"), "timeouts_percent 99"),
             (&format!("{ours}gateway = \"10.0.1.1\""), "gateway 10.0.1.1"),
             (&format!("{ours}gateway = \"10.0.0.11\""), "gateway 10.0.0.11"),
             (&format!("{ours}[[peer]]\naddress = \"10.0.0.12\"\nkey = \"00\""), "hexadecimal"),

@@ -50,6 +50,7 @@ impl Net {
                 gateway: underlay.gateway.map(|g| g.octets()),
                 port: underlay.address.port,
                 mtu: underlay.mtu,
+                timeouts_percent: underlay.timeouts_percent,
                 incarnation: state.incarnation,
                 key: key::load_or_make(&self.files.key)?,
             }));
