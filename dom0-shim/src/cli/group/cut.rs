@@ -7,7 +7,7 @@ use store::group::{Channel, Manifest, Member, Part};
 /// reach the hosts as far apart as one datagram takes.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
-    /// Members whose time is known.
+    /// All members.
     pub(super) members: usize,
     /// From the first member's cut to the last one's, in milliseconds.
     pub(super) spread_ms: Option<f64>,
@@ -19,19 +19,15 @@ pub(super) struct Cut {
 
 impl Cut {
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let mut cut = Cut { frames: sum(&manifest.hosts), ..Cut::default() };
-        let (mut first, mut last) = (f64::MAX, f64::MIN);
+        let frames = sum(&manifest.hosts);
+        let members = manifest.members().count();
+        let mut cut = Cut { members, frames, spread_ms: manifest.spread_ms(), ..Cut::default() };
         for (_, m) in manifest.members() {
-            if let Some(at) = m.cut_ms {
-                (first, last) = (first.min(at), last.max(at));
-                cut.members += 1;
-            }
             let longer = stood_still(m).filter(|ms| cut.longest.as_ref().is_none_or(|(most, _)| ms > most));
             if let Some(ms) = longer {
                 cut.longest = Some((ms, m.guest.clone()));
             }
         }
-        cut.spread_ms = (cut.members > 0).then_some(last - first);
         cut
     }
 

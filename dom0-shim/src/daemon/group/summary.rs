@@ -16,14 +16,12 @@ pub(super) fn summary(manifest: &Manifest) -> Value {
             })
         })
         .collect();
-    let cuts: Vec<f64> = manifest.members().filter_map(|(_, m)| m.cut_ms).collect();
-    let (first, last) = cuts.iter().fold((f64::MAX, f64::MIN), |(a, b), ms| (a.min(*ms), b.max(*ms)));
     let downtime = manifest.members().filter_map(|(_, m)| m.suspended_ms).fold(0.0, f64::max);
     let sum = |of: fn(&Channel) -> u64| manifest.hosts.iter().map(|h| of(&h.channel)).sum::<u64>();
     json!({
         "group": manifest.name, "network": manifest.network.name, "epoch": manifest.epoch,
         "mode": manifest.mode, "hosts": manifest.hosts.len(), "members": members,
-        "spread_ms": (last - first).max(0.0), "downtime_ms": downtime,
+        "spread_ms": manifest.spread_ms().unwrap_or(0.0), "downtime_ms": downtime,
         "channel": {
             "recorded": sum(|c| c.frames), "bytes": sum(|c| c.bytes), "missed": sum(|c| c.missed),
             "lost": sum(|c| c.lost), "unknown": sum(|c| c.unknown), "held": sum(|c| c.held),

@@ -154,6 +154,13 @@ impl Manifest {
         self.hosts.iter().flat_map(|host| host.members.iter().map(move |member| (host, member)))
     }
 
+    /// From the first cut to the last, in milliseconds, to the microsecond; none without members.
+    pub fn spread_ms(&self) -> Option<f64> {
+        let cuts = || self.members().filter_map(|(_, m)| m.cut_ms);
+        let spread = cuts().reduce(f64::max)? - cuts().reduce(f64::min)?;
+        Some((spread * 1000.0).round() / 1000.0)
+    }
+
     /// The part of the host that has the images and the frames of a part: its own, or its keeper's.
     pub fn keeper<'a>(&'a self, part: &'a Part) -> &'a Part {
         part.kept_on.as_ref().and_then(|keeper| self.part(keeper)).unwrap_or(part)
