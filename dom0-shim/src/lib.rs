@@ -9,4 +9,5 @@ pub mod daemon;
 pub mod disks;
 pub mod error;
 pub mod paths;
+mod remote;
 pub mod xl;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::PlaceArgs;
 use crate::cli::Cli;
 use crate::error::{Context, Error, Result};
+use crate::remote::{self, MAX_WORDS};
 
 /// A host: this one, or what the remote shell calls it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +31,6 @@ impl std::fmt::Display for Host {
 
 /// The longest answer that is read: frames of a cut.
 const MAX_ANSWER: u64 = store::group::channels::MAX_FILE;
-
-/// The most that is read of what a command complains about, in octets.
-const MAX_WORDS: u64 = 64 << 10;
 
 /// How often a copy looks whether it is to be given up.
 const LOOK: Duration = Duration::from_millis(50);
@@ -105,24 +103,13 @@ impl Shell {
     }
 
     fn run(&self, host: &Host, json: bool, args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-        let doing = || format!("running `luthier {}` on {host}", args.first().unwrap_or(&""));
-        let mut child = self.command(host, json, args).spawn().context(doing())?;
-        let feeder = child.stdin.take();
-        let out = child.stdout.take();
-        let read = std::thread::scope(|scope| {
-            // A peer that ends early shows in its status.
-            scope.spawn(move || feeder.map(|mut pipe| pipe.write_all(input)));
-            let mut bytes = Vec::new();
-            if let Some(out) = out {
-                out.take(MAX_ANSWER).read_to_end(&mut bytes).context(doing())?;
-            }
-            Ok::<_, Error>(bytes)
-        });
-        let ended = child.wait_with_output().context(doing())?;
-        let bytes = read?;
-        match ended.status.success() {
-            true => Ok(bytes),
-            false => Err(failure(host, &bytes, &ended.stderr)),
+        let doing = format!("running `luthier {}` on {host}", args.first().unwrap_or(&""));
+        let feed = |pipe: &mut dyn Write| pipe.write_all(input).context("sending");
+        // A peer that ends early shows in its status.
+        let ended = remote::run(self.command(host, json, args), feed, None, MAX_ANSWER).context(doing)?;
+        match ended.good {
+            true => Ok(ended.out),
+            false => Err(failure(host, &ended.out, &ended.err)),
         }
     }
 }
@@ -240,28 +227,11 @@ fn not_held(host: &Host) -> Error {
 
 /// The last line of an answer, which must be JSON.
 fn last_line(host: &Host, answer: &[u8]) -> Result<Value> {
-    let text = String::from_utf8_lossy(answer);
-    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("null");
-    serde_json::from_str(last).map_err(|_| {
-        Error::new(format!("luthier on {host} answered something else than JSON"))
-            .hint("Are the same releases of Luthier installed on both hosts?")
-    })
+    remote::last_line(answer).ok_or_else(|| remote::other_release(host))
 }
 
-/// Why something failed there: its own error, or its last words.
 fn failure(host: &Host, answer: &[u8], stderr: &[u8]) -> Error {
-    let own = last_line(host, answer).ok().and_then(|v| v.get("error").cloned());
-    match own.and_then(|v| serde_json::from_value::<Error>(v).ok()) {
-        Some(error) => Error { message: format!("{host}: {}", error.message), hint: error.hint },
-        None => {
-            let words = String::from_utf8_lossy(stderr);
-            let words: Vec<&str> = words.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-            let words = words.get(words.len().saturating_sub(3)..).unwrap_or_default().join("; ");
-            let words =
-                if words.is_empty() { "the connection was cut, or it gave no reason" } else { &words };
-            Error::new(format!("{host}: {words}")).hint("Can it be reached? --rsh and --address say how")
-        }
-    }
+    remote::failure(host, answer, stderr, "Can it be reached? --rsh and --address say how")
 }
 
 #[cfg(test)]

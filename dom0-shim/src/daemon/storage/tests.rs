@@ -1,5 +1,7 @@
 //! Remote shells that are played by `sh`.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::error::Error;
 
