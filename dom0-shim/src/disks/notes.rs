@@ -17,8 +17,8 @@ use crate::error::{Context, Result};
 const FOLDER: &str = "disk-notes";
 
 /// How often and how many times more a note that somebody has is tried.
-const LOOK: Duration = Duration::from_millis(5);
-const TRIES: u32 = 10;
+const LOOK: Duration = Duration::from_millis(10);
+const TRIES: u32 = 20;
 
 /// A note that is being worked with. The lock ends with the process.
 #[derive(Debug)]

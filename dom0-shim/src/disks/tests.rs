@@ -124,6 +124,23 @@ fn a_note_never_has_a_file_removed_that_is_not_the_images() {
 }
 
 #[test]
+fn a_note_that_somebody_has_is_left_alone_and_one_just_let_go_is_claimed() {
+    let folder = Folder::new("claim");
+    let (own, notes) = (id("a@20261122T081500Z"), Notes::of(&folder.images()));
+    let held = notes.put(&own, &[folder.copy(&own)]).unwrap();
+    settle(&folder.images(), &own).unwrap();
+    assert_eq!((folder.copies(), notes.all().len()), (1, 1));
+    // As when a child that was forked meanwhile has not yet become another program.
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        drop(held);
+    });
+    settle(&folder.images(), &own).unwrap();
+    assert_eq!((folder.copies(), notes.all().len()), (0, 0));
+    holder.join().unwrap();
+}
+
+#[test]
 fn an_images_snapshots_go_with_it() {
     let folder = Folder::new("remove");
     let (own, other) = (id("a@20261122T081500Z"), id("b@20261122T081500Z"));
