@@ -231,8 +231,9 @@ impl Hosts for Fake {
 
     fn hold(&self, host: &Host, args: &[&str]) -> Result<Box<dyn Held>> {
         assert_eq!(args, ["restore-member", "freeze", "blue"]);
-        self.ask(host, args, &[])?;
+        // It may be frozen though nobody heard of it.
         locked(&self.frozen).insert(host.to_string());
+        self.ask(host, args, &[])?;
         let (said, frozen) = (Arc::clone(&self.said), Arc::clone(&self.frozen));
         Ok(Box::new(FakeHeld { host: host.to_string(), said, frozen, fails: self.fails }))
     }
