@@ -53,6 +53,7 @@ for round in $(seq "$ROUNDS"); do
     # shellcheck disable=SC2086 # several words
     run luthier restore "$group" $place --rsh labrsh --address host1=1
     took="$took $(($(now) - start))"
+    # How long each host's guests waited to be heard.
     on_both "grep ' goes on, ' $(console luthier-stub) | tail -n 1"
     cat both-0 both-1 | sed 's/.*network/    network/'
     goes_on
