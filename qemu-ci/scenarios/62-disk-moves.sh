@@ -105,11 +105,14 @@ says refused.log 'Nothing of the group runs$'
 for host in 0 1; do nothing_left $host; done
 step "a connection that is cut: $(grep '^luthier: ' refused.log)"
 
-restore_swapped >killed.log 2>&1 &
+# As restore_swapped does, but as the shell's own child.
+luthier restore "$group" --place a=host1 --place b=. --address host1=1 --rsh labrsh >killed.log 2>&1 &
 restore=$!
-await 240 "domain in the making" grep -q restoring killed.log
-kill -9 $restore
-made() { ! on $1 pgrep -f 'restore-membe[r]' >/dev/null; }
+both_made() { [ "$(grep -c ^restoring killed.log)" = 2 ]; }
+await 240 "domains in the making" both_made
+sleep 1
+run kill -9 $restore
+made() { ! on $1 "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -q 'restore-membe[r]'"; }
 for host in 0 1; do
     await 90 "end of what was under way on host $host" made $host
     on $host luthier list >list-$host
