@@ -21,7 +21,7 @@ stage_disks_dom0() {
     for tool in $DISKS_TOOLS; do
         [ ! -e "$root/usr/sbin/$tool" ] || copy_elf "$root" "$stage" "usr/sbin/$tool" "usr/sbin/$tool"
     done
-    for tool in pvcreate vgcreate lvcreate lvremove lvchange lvs vgs pvs vgchange lvextend; do
+    for tool in pvcreate vgcreate lvcreate lvremove lvchange lvconvert lvs vgs pvs vgchange lvextend; do
         ln -sf lvm "$stage/usr/sbin/$tool"
     done
     ln -sf mke2fs "$stage/usr/sbin/mkfs.ext4"

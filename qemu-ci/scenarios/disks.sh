@@ -37,6 +37,20 @@ file_disk() {
     run mkfs.ext4 -q "/srv/$1.raw"
 }
 
+# thick_disk NAME: an ordinary volume vg/NAME with ext4 on it, zero where that has nothing.
+thick_disk() {
+    run lvcreate -qq -L 64M -n "$1" vg
+    run mkfs.ext4 -q "/dev/vg/$1"
+}
+
+# Fills what is free in the volume group with ones, as if others had had disks there.
+dirty_room() {
+    run lvcreate -qq -l 100%FREE -n dirt vg
+    tr '\0' '\377' </dev/zero | dd of=/dev/vg/dirt bs=1M 2>/dev/null
+    sync
+    run lvremove -qq -f vg/dirt
+}
+
 # start_disk_guest DISKS NAME [MEM_MIB] [VCPUS] [WORDS...]: as start_guest.
 start_disk_guest() {
     disks=$1

@@ -223,7 +223,8 @@ pub enum Command {
     /// Xen must not be older than the one on which the image was taken.
     ///
     /// Of a group: all its members, on their hosts or where --place says, or none. What a member needs
-    /// on another host goes there first, its disks too: to the thin pool or the folder of the same name.
+    /// on another host goes there first, its disks too: to the thin pool, volume group or folder of the
+    /// same name.
     Restore {
         /// Name or path of the image
         image: String,

@@ -88,6 +88,16 @@ impl Part for lvm::Snapshot {
     }
 }
 
+impl Part for lvm::thick::Snapshot {
+    fn take(&self) -> Result<()> {
+        self.take()
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        self.make_durable()
+    }
+}
+
 impl Part for reflink::Copy {
     fn sync(&self) -> io::Result<()> {
         self.sync()
@@ -271,10 +281,13 @@ impl Drop for Disks {
 
 /// Makes ready what the snapshot of one disk needs, if it has one.
 fn part(way: &Way, record: &Record) -> Result<Option<Box<dyn Part>>> {
+    let name = |snapshot: &'_ str| snapshot.rsplit('/').next().unwrap_or_default().to_owned();
     Ok(match (way, &record.kept) {
         (Way::Thin(volume), Kept::Thin { snapshot, .. }) => {
-            let name = snapshot.split_once('/').map_or(snapshot.as_str(), |(_, name)| name);
-            Some(Box::new(lvm::Snapshot::prepare(volume, name)?))
+            Some(Box::new(lvm::Snapshot::prepare(volume, &name(snapshot))?))
+        }
+        (Way::Thick(volume), Kept::Thick { snapshot, .. }) => {
+            Some(Box::new(lvm::thick::Snapshot::prepare(volume, &name(snapshot))?))
         }
         (Way::Reflink(file), Kept::Reflink { snapshot, .. }) => {
             Some(Box::new(reflink::Copy::prepare(file, snapshot)?))

@@ -45,6 +45,8 @@ pub struct Disk {
 pub enum Way {
     /// A thin snapshot of this volume.
     Thin(lvm::Volume),
+    /// A copy-on-write snapshot of this volume.
+    Thick(lvm::Volume),
     /// A reflink copy of this file.
     Reflink(PathBuf),
     /// Not: the guest can't write to it.
@@ -132,7 +134,7 @@ fn way(disk: &Disk, sys: &Path) -> Result<Way> {
             "its back end is {}, which keeps state of its own that can't be had at the same moment",
             if disk.back_end == "qdisk" { "QEMU (qcow2 needs it)" } else { &disk.back_end }
         ))
-        .hint("Make it raw (qemu-img convert), as a thin volume of LVM or a file on XFS or Btrfs"));
+        .hint("Make it raw (qemu-img convert), as a volume of LVM or a file on XFS or Btrfs"));
     }
     let Some((major, minor)) = disk.device else {
         return Err(Error::new("its block device is not known"));
@@ -156,10 +158,26 @@ fn way(disk: &Disk, sys: &Path) -> Result<Way> {
     }
     let name = read("dm/name").context("looking for the volume's name")?;
     let volume = lvm::find(&format!("/dev/mapper/{name}"))?;
+    of_volume(volume)
+}
+
+/// How a volume of LVM is.
+fn of_volume(volume: lvm::Volume) -> Result<Way> {
+    let full = volume.full();
+    if volume.is_thick_snapshot() {
+        return Err(Error::new(format!(
+            "{full} is a snapshot of {} itself, of which LVM makes no other",
+            volume.origin
+        ))
+        .hint("Copy it to a volume of its own, or make that thin"));
+    }
     match volume.kind.as_str() {
         "thin" => Ok(Way::Thin(volume)),
-        kind => Err(Error::new(format!("{} is a volume of type {kind}, not a thin one", volume.full()))
-            .hint(format!("Make it thin: lvconvert --type thin --thinpool POOL {}", volume.full()))),
+        "linear" | "striped" => Ok(Way::Thick(volume)),
+        kind => {
+            Err(Error::new(format!("{full} is a volume of type {kind}, not a thin, linear or striped one"))
+                .hint(format!("Make it thin: lvconvert --type thin --thinpool POOL {full}")))
+        }
     }
 }
 
@@ -167,7 +185,7 @@ fn way(disk: &Disk, sys: &Path) -> Result<Way> {
 pub fn refusal(name: &str, disk: &Disk, e: Error) -> Error {
     let vdev = &disk.vdev;
     let way = e.hint.unwrap_or_else(|| {
-        "Disks that can: thin volumes of LVM, and files on XFS or Btrfs, with Dom0's own back end".into()
+        "Disks that can: volumes of LVM, and files on XFS or Btrfs, with Dom0's own back end".into()
     });
     Error::new(format!("disk {vdev} of `{name}` can't be snapshotted: {}", e.message))
         .hint(format!("{way}. Or leave it out: --no-disk {vdev}"))
@@ -176,11 +194,10 @@ pub fn refusal(name: &str, disk: &Disk, e: Error) -> Error {
 /// What an image will say of a disk.
 pub fn record(id: &ImageId, disk: &Disk, way: &Way) -> Record {
     let source = disk.params.clone();
+    let snapshot = |volume: &lvm::Volume| format!("{}/{}", volume.group, volume_name(id, &disk.vdev));
     let kept = match way {
-        Way::Thin(volume) => Kept::Thin {
-            source: volume.full(),
-            snapshot: format!("{}/{}", volume.group, volume_name(id, &disk.vdev)),
-        },
+        Way::Thin(volume) => Kept::Thin { source: volume.full(), snapshot: snapshot(volume) },
+        Way::Thick(volume) => Kept::Thick { source: volume.full(), snapshot: snapshot(volume) },
         Way::Reflink(file) => {
             let folder = file.parent().unwrap_or(Path::new("/"));
             Kept::Reflink { source: file.clone(), snapshot: file_name_in(folder, id, &disk.vdev) }

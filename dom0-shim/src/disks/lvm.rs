@@ -1,4 +1,4 @@
-//! Disks that are thin volumes of LVM.
+//! Disks that are volumes of LVM: thin ones here, ordinary ones in [`thick`].
 //!
 //! A thin snapshot costs LVM some hundred milliseconds, most of it for its own metadata, and a lock that
 //! guests of one volume group would wait for. So LVM makes the snapshot's volume beforehand; what the
@@ -6,8 +6,11 @@
 //! requests to the device mapper ([`Snapshot::take`]). For LVM nothing has
 //! changed: the volume has the same device number in the pool.
 
+mod group;
 mod pool;
+pub mod thick;
 
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 
 use privcmd::dm::{Device, DeviceMapper};
@@ -15,6 +18,7 @@ use serde_json::Value;
 
 use super::tool::run;
 use crate::error::{Context, Error, Result};
+pub use group::check_group;
 pub use pool::{check_pool, check_room};
 
 /// The tag of snapshots that images have: nothing else is ever removed.
@@ -34,6 +38,10 @@ pub struct Volume {
     pub kind: String,
     /// The pool that a thin one is in.
     pub pool: String,
+    /// The volume that it is a snapshot of, if it is one.
+    pub origin: String,
+    /// Its size.
+    pub octets: u64,
     /// Its tags.
     pub tags: Vec<String>,
 }
@@ -43,6 +51,11 @@ impl Volume {
     pub fn full(&self) -> String {
         format!("{}/{}", self.group, self.name)
     }
+
+    /// Whether it is a copy-on-write snapshot of an ordinary volume. Such a one is active when that is.
+    pub fn is_thick_snapshot(&self) -> bool {
+        self.pool.is_empty() && !self.origin.is_empty()
+    }
 }
 
 /// Finds a volume by its device or as `GROUP/NAME`.
@@ -50,8 +63,8 @@ impl Volume {
 /// # Errors
 /// There is none.
 pub fn find(volume: &str) -> Result<Volume> {
-    let fields = "vg_name,lv_name,segtype,pool_lv,lv_tags";
-    let report = run("lvs", &["--reportformat", "json", "-o", fields, volume])?;
+    let fields = "vg_name,lv_name,segtype,pool_lv,origin,lv_size,lv_tags";
+    let report = run("lvs", &["--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields, volume])?;
     first(&report).ok_or_else(|| Error::new(format!("lvs says nothing about {volume}")))
 }
 
@@ -64,6 +77,8 @@ fn first(report: &str) -> Option<Volume> {
         name: text("lv_name"),
         kind: text("segtype"),
         pool: text("pool_lv"),
+        origin: text("origin"),
+        octets: text("lv_size").parse().unwrap_or(0),
         tags: text("lv_tags").split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect(),
     })
 }
@@ -119,7 +134,7 @@ impl Snapshot {
 
 /// The device of a volume that is in use.
 fn path(full: &str) -> String {
-    format!("/dev/{full}")
+    format!("{}/{full}", super::tool::devices())
 }
 
 fn device_of(full: &str) -> Result<Device> {
@@ -171,10 +186,12 @@ fn run_when_closed(tool: &str, args: &[&str]) -> Result<()> {
     done.map(drop)
 }
 
-/// A snapshot that can be read. It was not active before, and is not afterwards.
+/// A snapshot that can be read. It was not active before, and is not afterwards; but one of an ordinary
+/// volume always is.
 #[derive(Debug)]
 pub struct Readable {
-    full: String,
+    /// To be made inactive again.
+    activated: Option<String>,
     /// Its contents, as a disk.
     pub file: std::fs::File,
     /// Its size.
@@ -187,22 +204,29 @@ impl Readable {
     /// # Errors
     /// LVM's words, or it can't be opened.
     pub fn open(snapshot: &str) -> Result<Self> {
-        run("lvchange", &["-qq", "-ay", "-K", snapshot])?;
+        let is_thick = find(snapshot)?.is_thick_snapshot();
+        if !is_thick {
+            run("lvchange", &["-qq", "-ay", "-K", snapshot])?;
+        }
         let file = std::fs::File::open(path(snapshot)).context(format!("opening {snapshot}"))?;
-        let report = run(
-            "lvs",
-            &["--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size,data_percent", snapshot],
-        )?;
-        let (octets, used) = size(&report)
-            .ok_or_else(|| Error::new(format!("lvs tells no size of {snapshot}: {}", report.trim())))?;
-        Ok(Self { full: snapshot.to_owned(), file, octets, used })
+        let (octets, used) = if is_thick {
+            // LVM tells the store's size, and how much was copied there since.
+            let octets = (&file).seek(SeekFrom::End(0)).context(format!("measuring {snapshot}"))?;
+            (octets, octets)
+        } else {
+            let fields = "lv_size,data_percent";
+            let report = run("lvs", &["--noheadings", "--units", "b", "--nosuffix", "-o", fields, snapshot])?;
+            size(&report)
+                .ok_or_else(|| Error::new(format!("lvs tells no size of {snapshot}: {}", report.trim())))?
+        };
+        Ok(Self { activated: (!is_thick).then(|| snapshot.to_owned()), file, octets, used })
     }
 }
 
 impl Drop for Readable {
     fn drop(&mut self) {
         // Another may be reading it, too: it stays active then, which does no harm.
-        let full = self.full.clone();
+        let Some(full) = self.activated.take() else { return };
         if let Ok(null) = std::fs::File::open("/dev/null") {
             self.file = null;
         }
@@ -274,11 +298,13 @@ mod tests {
     #[test]
     fn a_volume_is_read_from_lvms_report() {
         let report = r#"{"report": [{"lv": [
-            {"vg_name":"vg", "lv_name":"web", "segtype":"thin", "pool_lv":"pool", "lv_tags":"a,luthier"}
+            {"vg_name":"vg", "lv_name":"web", "segtype":"thin", "pool_lv":"pool",
+             "origin":"", "lv_size":"4194304", "lv_tags":"a,luthier"}
         ]}]}"#;
         let volume = first(report).unwrap();
         assert_eq!((volume.full().as_str(), volume.kind.as_str()), ("vg/web", "thin"));
         assert_eq!(volume.tags, ["a", "luthier"]);
+        assert_eq!((volume.octets, volume.is_thick_snapshot()), (4 << 20, false));
         assert!(first(r#"{"report": [{"lv": []}]}"#).is_none());
     }
 

@@ -2,7 +2,8 @@
 //! becomes of their snapshots.
 //!
 //! Two kinds of disks have snapshots that cost next to nothing and can be cloned again: thin volumes of
-//! LVM ([`lvm`]), and files on a file system with reflinks ([`reflink`]). All others are refused, or left
+//! LVM ([`lvm`]), and files on a file system with reflinks ([`reflink`]). Ordinary volumes of LVM have some
+//! that cost room and a copy for a restored guest ([`lvm::thick`]). All others are refused, or left
 //! out when the operator says so ([`find`]). The snapshots of an image are named by its manifest
 //! ([`Record`]) and go with it ([`remove_image`]); a restored guest gets writable clones of them
 //! ([`restore`]). An image that is copied to another host takes them along ([`travel`]). When they are

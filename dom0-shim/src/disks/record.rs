@@ -36,6 +36,14 @@ pub enum Kept {
         /// The snapshot.
         snapshot: String,
     },
+    /// A copy-on-write snapshot of an ordinary volume, both as `GROUP/VOLUME`; on a host that the image
+    /// was brought to, a volume of its own.
+    Thick {
+        /// The guest's volume.
+        source: String,
+        /// The snapshot.
+        snapshot: String,
+    },
     /// A reflink copy of a file.
     Reflink {
         /// The guest's file.
@@ -58,13 +66,13 @@ pub enum Kept {
 impl Record {
     /// Whether there is a snapshot that goes with the image.
     pub fn has_snapshot(&self) -> bool {
-        matches!(self.kept, Kept::Thin { .. } | Kept::Reflink { .. })
+        matches!(self.kept, Kept::Thin { .. } | Kept::Thick { .. } | Kept::Reflink { .. })
     }
 
     /// Whether the snapshot's name is the one that a disk of this image gets: only then is it ours.
     pub fn is_of(&self, id: &ImageId) -> bool {
         match &self.kept {
-            Kept::Thin { snapshot, .. } => {
+            Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
                 snapshot.split_once('/').is_some_and(|(_, name)| name == volume_name(id, &self.vdev))
             }
             Kept::Reflink { snapshot, .. } => snapshot
@@ -83,6 +91,7 @@ impl Record {
     pub(super) fn remove_snapshot(&self) -> Result<()> {
         match &self.kept {
             Kept::Thin { source, snapshot } => lvm::remove_snapshot(source, snapshot),
+            Kept::Thick { source, snapshot } => lvm::thick::remove_snapshot(source, snapshot),
             Kept::Reflink { snapshot, .. } => reflink::remove(snapshot),
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Ok(()),
         }
@@ -96,6 +105,7 @@ impl fmt::Display for Record {
         let vdev = &self.vdev;
         match &self.kept {
             Kept::Thin { source, snapshot } => write!(f, "{vdev}: {snapshot}, a thin snapshot of {source}"),
+            Kept::Thick { source, snapshot } => write!(f, "{vdev}: {snapshot}, a snapshot of {source}"),
             Kept::Reflink { source, snapshot } => {
                 write!(f, "{vdev}: {}, a reflink copy of {}", snapshot.display(), source.display())
             }

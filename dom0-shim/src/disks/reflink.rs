@@ -133,7 +133,7 @@ fn refusal(source: &Path, e: io::Error) -> Error {
     let source = source.display();
     match is_unable(&e) {
         true => Error::new(format!("{source} is on a file system that can't share blocks between files"))
-            .hint("Put it on XFS or Btrfs, or use a thin volume of LVM"),
+            .hint("Put it on XFS or Btrfs, or use a volume of LVM"),
         false => Error::new(format!("copying {source}: {e}")),
     }
 }

@@ -1,4 +1,5 @@
-//! Writable clones of an image's disks, for the guest that is restored from it: the image stays as it
+//! Writable clones of an image's disks, for the guest that is restored from it: they share what they can
+//! with the snapshots, or are copies of them ([`lvm::thick`]). The image stays as it
 //! is, and the guest's former disks, which have gone on since, are not touched.
 
 use std::path::{Path, PathBuf};
@@ -151,7 +152,7 @@ fn clone(
         n => format!("{}_{vdev}_{stamp}-{n}", plain(target)),
     };
     match &record.kept {
-        Kept::Thin { snapshot, .. } => {
+        Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
             if !lvm::exists(snapshot).map_err(|e| gone(&format!("{snapshot} ({})", e.message)))? {
                 return Err(gone(snapshot));
             }
@@ -161,7 +162,10 @@ fn clone(
                 n += 1;
             }
             tell(&format!("/dev/{group}/{}", name(n)))?;
-            let path = lvm::clone(snapshot, &name(n))?;
+            let path = match &record.kept {
+                Kept::Thick { .. } => lvm::thick::clone(snapshot, &name(n))?,
+                _ => lvm::clone(snapshot, &name(n))?,
+            };
             Ok(Made {
                 vdev: vdev.clone(),
                 path,

@@ -20,6 +20,9 @@ use crate::error::{Context, Error, Result};
 /// Octets of a block.
 pub const BLOCK: usize = 64 << 10;
 
+/// Octets of zeros that are written at once.
+const ZEROS: usize = 1 << 20;
+
 /// The offset that no block has.
 const END: u64 = u64::MAX;
 
@@ -89,6 +92,36 @@ pub fn hash(disk: &File, octets: u64) -> Result<Hash> {
 pub fn copy(disk: &File, octets: u64, to: &File) -> Result<()> {
     to.set_len(octets).context("copying the disk")?;
     blocks(disk, octets, &mut |at, block| to.write_all_at(block, at).context("copying the disk"))
+}
+
+/// Copies a disk over whatever `to`, which has its size, has: what is zero is written as well.
+///
+/// # Errors
+/// It can't be read, or the other can't be written.
+pub fn copy_over(disk: &File, octets: u64, to: &File) -> Result<()> {
+    let mut next = 0;
+    blocks(disk, octets, &mut |at, block| {
+        zero(to, next, at)?;
+        next = at + block.len() as u64;
+        to.write_all_at(block, at).context("copying the disk")
+    })?;
+    zero(to, next, octets)
+}
+
+/// Writes zeros to a disk, from one offset to another.
+///
+/// # Errors
+/// It can't be written.
+pub fn zero(disk: &File, from: u64, to: u64) -> Result<()> {
+    let zeros = vec![0; ZEROS];
+    let mut at = from;
+    while at < to {
+        let length = usize::try_from(to - at).map_or(ZEROS, |left| left.min(ZEROS));
+        disk.write_all_at(zeros.get(..length).unwrap_or_default(), at)
+            .context("writing zeros to the disk")?;
+        at += length as u64;
+    }
+    Ok(())
 }
 
 /// Writes the stream of a disk.
@@ -233,6 +266,24 @@ mod tests {
         let (from, to) = (some(), empty(0));
         copy(&from, SIZE, &to).unwrap();
         assert_eq!(contents(to), contents(from));
+    }
+
+    #[test]
+    fn a_copy_over_what_another_has_left_is_as_its_original() {
+        let left = vec![7; SIZE as usize];
+        for from in [some(), empty(SIZE), disk(&[(0, &left)])] {
+            let to = disk(&[(0, &left)]);
+            copy_over(&from, SIZE, &to).unwrap();
+            assert_eq!(contents(to), contents(from));
+        }
+        // Longer than what is written at once, and nothing beyond it.
+        let large = ZEROS as u64 * 2 + 5;
+        let to = empty(large + 1);
+        to.write_all_at(&vec![7; large as usize + 1], 0).unwrap();
+        zero(&to, 1, large).unwrap();
+        let written = contents(to);
+        assert!(written[1..large as usize].iter().all(|b| *b == 0));
+        assert_eq!((written[0], written[large as usize]), (7, 7));
     }
 
     #[test]

@@ -53,16 +53,21 @@ fn what_an_image_says_of_its_disks_reads_back() {
     let id = id("web@20261122T081500Z-2");
     let thin =
         Kept::Thin { source: "vg/web".into(), snapshot: format!("vg/{}", record::volume_name(&id, "xvdb")) };
+    let thick =
+        Kept::Thick { source: "vg/web".into(), snapshot: format!("vg/{}", record::volume_name(&id, "xvdd")) };
     let records = vec![
         file_record(Path::new("/srv"), &id),
         Record { vdev: "xvdb".into(), kept: thin },
         Record { vdev: "xvdc".into(), kept: Kept::LeftOut { source: "/dev/sdb".into() } },
+        Record { vdev: "xvdd".into(), kept: thick },
     ];
     let report = json!({"disks": records});
     assert_eq!(report["disks"][1]["how"], "thin");
     assert_eq!(report["disks"][1]["snapshot"], "vg/luthier_web_20261122T081500Z-2_xvdb");
+    assert_eq!(report["disks"][3]["how"], "thick");
     assert_eq!(of_report(&report), records);
     assert!(records.iter().all(|r| r.is_of(&id)));
+    assert_eq!(records.iter().filter(|r| r.has_snapshot()).count(), 3);
     assert_eq!(of_report(&json!({"rounds": []})), []);
 }
 

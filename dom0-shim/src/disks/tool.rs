@@ -9,6 +9,10 @@ use crate::error::{Context, Error, Result};
 /// # Errors
 /// It can't be run, or it says no: then its last words.
 pub(super) fn run(tool: &str, args: &[&str]) -> Result<String> {
+    #[cfg(test)]
+    if let Some(said) = fake::run(tool, args) {
+        return said;
+    }
     let output = Command::new(tool)
         .args(args)
         .stdin(Stdio::null())
@@ -26,4 +30,40 @@ pub(super) fn run(tool: &str, args: &[&str]) -> Result<String> {
     let words: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let words = words.get(words.len().saturating_sub(3)..).unwrap_or_default().join("; ");
     Err(Error::new(format!("{tool} failed: {words}")))
+}
+
+/// The folder of devices, without a slash at its end.
+#[cfg(not(test))]
+pub(super) fn devices() -> String {
+    "/dev".into()
+}
+
+#[cfg(test)]
+pub(super) use fake::devices;
+
+/// Tools that a test has, in its own thread.
+#[cfg(test)]
+pub(super) mod fake {
+    use std::cell::RefCell;
+
+    use crate::error::Result;
+
+    type Tool = Box<dyn FnMut(&str, &[&str]) -> Result<String>>;
+
+    thread_local! {
+        static FAKE: RefCell<Option<(String, Tool)>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this answers, and volumes are files in a folder.
+    pub(in crate::disks) fn set(devices: &str, tool: impl FnMut(&str, &[&str]) -> Result<String> + 'static) {
+        FAKE.with(|fake| *fake.borrow_mut() = Some((devices.to_owned(), Box::new(tool))));
+    }
+
+    pub(super) fn run(tool: &str, args: &[&str]) -> Option<Result<String>> {
+        FAKE.with(|fake| fake.borrow_mut().as_mut().map(|(_, run)| run(tool, args)))
+    }
+
+    pub(in crate::disks) fn devices() -> String {
+        FAKE.with(|fake| fake.borrow().as_ref().map_or("/dev".into(), |(devices, _)| devices.clone()))
+    }
 }

@@ -51,6 +51,8 @@ pub enum Place {
         /// The pool's name.
         pool: String,
     },
+    /// A volume group, for ordinary volumes.
+    Group(String),
     /// A folder of files.
     Folder(PathBuf),
 }
@@ -60,6 +62,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Pool { group, pool } => write!(f, "{group}/{pool}"),
+            Self::Group(group) => write!(f, "{group}/"),
             Self::Folder(folder) => write!(f, "{}", folder.display()),
         }
     }
@@ -68,15 +71,16 @@ impl std::fmt::Display for Place {
 impl std::str::FromStr for Place {
     type Err = Error;
 
-    /// A path is a folder; GROUP/POOL is a thin pool.
+    /// A path is a folder, GROUP/POOL a thin pool, GROUP/ a volume group.
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once('/') {
             Some(("", _)) => Ok(Self::Folder(text.into())),
-            Some((group, pool)) if !group.is_empty() && !pool.is_empty() && !pool.contains('/') => {
+            Some((group, "")) => Ok(Self::Group(group.into())),
+            Some((group, pool)) if !pool.contains('/') => {
                 Ok(Self::Pool { group: group.into(), pool: pool.into() })
             }
             _ => Err(Error::new(format!("`{text}` is no place for a disk"))
-                .hint("As in vg/pool for a thin volume, or /srv/disks for a file")),
+                .hint("As in vg/pool for a thin volume, vg/ for another, or /srv/disks for a file")),
         }
     }
 }
@@ -90,7 +94,9 @@ enum Source {
 impl Source {
     fn open(record: &Record) -> Result<Option<Self>> {
         Ok(match &record.kept {
-            Kept::Thin { snapshot, .. } => Some(Self::Volume(lvm::Readable::open(snapshot)?)),
+            Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
+                Some(Self::Volume(lvm::Readable::open(snapshot)?))
+            }
             Kept::Reflink { snapshot, .. } => {
                 let named = format!("opening {}", snapshot.display());
                 Some(Self::File(File::open(snapshot).context(named)?))
@@ -133,12 +139,15 @@ fn traveller(record: Record) -> Result<Traveller> {
             let volume = lvm::find(snapshot)?;
             Some(Place::Pool { group: volume.group, pool: volume.pool })
         }
+        Kept::Thick { snapshot, .. } => Some(Place::Group(lvm::find(snapshot)?.group)),
         Kept::Reflink { source, .. } => {
             Some(Place::Folder(source.parent().unwrap_or(Path::new("/")).to_owned()))
         }
         Kept::ReadOnly { .. } | Kept::LeftOut { .. } => None,
     };
     let (octets, used) = Source::open(&record)?.map_or(Ok((0, 0)), |source| source.figures())?;
+    // The image's, and then its guest's own, which shares nothing with it.
+    let used = if matches!(to, Some(Place::Group(_))) { octets.saturating_mul(2) } else { used };
     Ok(Traveller { record, to, octets, used })
 }
 
@@ -152,41 +161,42 @@ impl Traveller {
     /// # Errors
     /// A volume can't become a file, nor a file a volume.
     pub fn send_to(&mut self, place: Place) -> Result<()> {
-        match (&self.to, &place) {
-            (Some(Place::Pool { .. }), Place::Pool { .. }) | (Some(Place::Folder(_)), Place::Folder(_)) => {
-                self.to = Some(place)
+        let error = match (&self.to, &place) {
+            (Some(Place::Pool { .. }), Place::Pool { .. })
+            | (Some(Place::Group(_)), Place::Group(_))
+            | (Some(Place::Folder(_)), Place::Folder(_)) => {
+                self.to = Some(place);
+                return Ok(());
             }
-            (None, _) => {
-                return Err(of_disk(
-                    &self.record,
-                    Error::new("the image has none of it that could be moved"),
-                ));
-            }
+            (None, _) => Error::new("the image has none of it that could be moved"),
             (Some(Place::Pool { .. }), _) => {
-                return Err(of_disk(
-                    &self.record,
-                    Error::new("it is a thin volume, and goes to a thin pool"),
-                )
-                .hint("As in vg/pool"));
+                Error::new("it is a thin volume, and goes to a thin pool").hint("As in vg/pool")
+            }
+            (Some(Place::Group(_)), _) => {
+                Error::new("it is an ordinary volume, and goes to a volume group").hint("As in vg/")
             }
             (Some(Place::Folder(_)), _) => {
-                return Err(of_disk(&self.record, Error::new("it is a file, and goes to a folder"))
-                    .hint("As in /srv/disks"));
+                Error::new("it is a file, and goes to a folder").hint("As in /srv/disks")
             }
-        }
-        Ok(())
+        };
+        Err(of_disk(&self.record, error))
     }
 
     /// What the image `id` says of it on its new host.
     fn record_there(&self, id: &ImageId) -> Record {
         let vdev = &self.record.vdev;
+        let there = |group: &str, source: &str| {
+            let name = source.split_once('/').map_or(source, |(_, name)| name);
+            (format!("{group}/{name}"), format!("{group}/{}", volume_name(id, vdev)))
+        };
         let kept = match (&self.record.kept, &self.to) {
             (Kept::Thin { source, .. }, Some(Place::Pool { group, .. })) => {
-                let name = source.split_once('/').map_or(source.as_str(), |(_, name)| name);
-                Kept::Thin {
-                    source: format!("{group}/{name}"),
-                    snapshot: format!("{group}/{}", volume_name(id, vdev)),
-                }
+                let (source, snapshot) = there(group, source);
+                Kept::Thin { source, snapshot }
+            }
+            (Kept::Thick { source, .. }, Some(Place::Group(group))) => {
+                let (source, snapshot) = there(group, source);
+                Kept::Thick { source, snapshot }
             }
             (Kept::Reflink { source, .. }, Some(Place::Folder(folder))) => Kept::Reflink {
                 source: folder.join(source.file_name().unwrap_or_default()),
@@ -215,6 +225,7 @@ pub fn check(disks: &[&Traveller]) -> Result<()> {
 fn check_one(disk: &Traveller, used: u64) -> Result<()> {
     match (&disk.to, &disk.record.kept) {
         (Some(Place::Pool { group, pool }), _) => lvm::check_room(group, pool, disk.octets, used),
+        (Some(Place::Group(group)), _) => lvm::check_group(group, disk.octets, used),
         (Some(Place::Folder(folder)), _) => check_folder(folder, used),
         (None, Kept::ReadOnly { source } | Kept::LeftOut { source }) => {
             match source.is_empty() || Path::new(source).exists() {
@@ -306,13 +317,26 @@ impl Drop for Arrived {
 }
 
 fn make(disk: &Traveller, record: &Record, input: &mut impl Read) -> Result<()> {
+    fn name(snapshot: &str) -> &str {
+        snapshot.split_once('/').map_or(snapshot, |(_, name)| name)
+    }
+    let open = |device: &str| {
+        let opened = OpenOptions::new().read(true).write(true).open(device);
+        opened.context(format!("opening {device}"))
+    };
     match (&record.kept, &disk.to) {
         (Kept::Thin { snapshot, .. }, Some(Place::Pool { group, pool })) => {
-            let name = snapshot.split_once('/').map_or(snapshot.as_str(), |(_, name)| name);
-            let device = lvm::make_empty(group, pool, name, disk.octets)?;
-            let opened = OpenOptions::new().read(true).write(true).open(&device);
-            let file = opened.context(format!("opening {device}"))?;
+            let device = lvm::make_empty(group, pool, name(snapshot), disk.octets)?;
+            let file = open(&device)?;
             sparse::receive(input, &file, disk.octets, &mut || lvm::check_pool(group, pool))?;
+            drop(file);
+            lvm::seal(snapshot)
+        }
+        (Kept::Thick { snapshot, .. }, Some(Place::Group(group))) => {
+            let device = lvm::thick::make_unwritten(group, name(snapshot), disk.octets)?;
+            let file = open(&device)?;
+            sparse::zero(&file, 0, disk.octets)?;
+            sparse::receive(input, &file, disk.octets, &mut || Ok(()))?;
             drop(file);
             lvm::seal(snapshot)
         }
@@ -340,7 +364,9 @@ fn make(disk: &Traveller, record: &Record, input: &mut impl Read) -> Result<()> 
 pub fn are_here(image: &Image) -> Result<()> {
     for record in of_report(&image.manifest().report) {
         let here = match &record.kept {
-            Kept::Thin { snapshot, .. } => lvm::exists(snapshot).unwrap_or(false),
+            Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
+                lvm::exists(snapshot).unwrap_or(false)
+            }
             Kept::Reflink { snapshot, .. } => snapshot.is_file(),
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
         };

@@ -44,8 +44,8 @@ pub struct PlaceArgs {
     /// Of a group: what the remote shell calls a host of the group, if not by its name
     #[arg(long, value_name = "HOST=ADDRESS", value_parser = pair, help_heading = GROUPS)]
     pub address: Vec<(String, String)>,
-    /// Of a group: where a member's disk is made when it goes to another host: a thin pool or a folder
-    /// [default: those of the same name]
+    /// Of a group: where a member's disk is made when it goes to another host: a thin pool (vg/pool), a
+    /// volume group (vg/) or a folder [default: those of the same name]
     #[arg(long, value_name = "VM:VDEV=PLACE", value_parser = disk, help_heading = GROUPS)]
     pub disk: Vec<DiskPlace>,
     /// Of a group: restore copies, named so after their originals, with uuids of their own
@@ -83,7 +83,7 @@ fn disk(text: &str) -> std::result::Result<DiskPlace, String> {
             let to = to.parse().map_err(|e: crate::error::Error| e.to_string())?;
             Ok(DiskPlace { guest: guest.into(), vdev: vdev.into(), to })
         }
-        None => Err("as in db:xvda=vg/pool, or db:xvda=/srv/disks".into()),
+        None => Err("as in db:xvda=vg/pool, db:xvda=vg/ or db:xvda=/srv/disks".into()),
     }
 }
 

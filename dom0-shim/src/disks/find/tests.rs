@@ -86,3 +86,30 @@ fn disks_are_left_out_by_name_and_those_that_are_read_only_need_nothing() {
     let error = ways(&["xvdb"]).unwrap_err();
     assert!(error.message.contains("no disk xvdb"), "{error}");
 }
+
+#[test]
+fn volumes_of_lvm_are_snapshotted_by_their_kind() {
+    let volume = |kind: &str, pool: &str, origin: &str| lvm::Volume {
+        group: "vg".into(),
+        name: "web".into(),
+        kind: kind.into(),
+        pool: pool.into(),
+        origin: origin.into(),
+        octets: 4 << 20,
+        tags: Vec::new(),
+    };
+    let way = |kind, pool, origin| of_volume(volume(kind, pool, origin));
+    assert!(matches!(way("thin", "pool", "").unwrap(), Way::Thin(_)));
+    // A clone of a thin snapshot, as restored guests have.
+    assert!(matches!(way("thin", "pool", "luthier_web").unwrap(), Way::Thin(_)));
+    for kind in ["linear", "striped"] {
+        let Way::Thick(found) = way(kind, "", "").unwrap() else { panic!("{kind}") };
+        let id = "web@20261122T081500Z".parse().unwrap();
+        let record = record(&id, &disk("xvda", (254, 1)), &Way::Thick(found));
+        assert!(record.is_of(&id) && record.has_snapshot());
+    }
+    let snapshot = way("linear", "", "other").unwrap_err();
+    assert!(snapshot.message.contains("vg/web is a snapshot of other itself"), "{snapshot}");
+    let raid = way("raid1", "", "").unwrap_err();
+    assert!(raid.message.contains("of type raid1") && raid.hint.unwrap().contains("lvconvert"));
+}

@@ -79,9 +79,7 @@ pub fn check_pool(group: &str, name: &str) -> Result<()> {
 /// What is missing.
 pub fn check_room(group: &str, name: &str, octets: u64, used: u64) -> Result<()> {
     let full = format!("{group}/{name}");
-    let groups = run("vgs", &["--noheadings", "--units", "b", "--nosuffix", "-o", "vg_name,vg_extent_size"])?;
-    let extent = groups.lines().find_map(|line| line.trim().strip_prefix(group)?.strip_prefix(' '));
-    let Some(extent) = extent else {
+    let Some(found_group) = super::group::find(group)? else {
         return Err(Error::new(format!("there is no volume group {group}")).hint(format!(
             "Make it, and the thin pool {full} (vgcreate, lvcreate -T {full} -L SIZE), or use others: --disk"
         )));
@@ -90,13 +88,7 @@ pub fn check_room(group: &str, name: &str, octets: u64, used: u64) -> Result<()>
         return Err(Error::new(format!("there is no thin pool {full}"))
             .hint(format!("Make it: lvcreate -T {full} -L SIZE; or use another: --disk")));
     }
-    let extent: u64 = extent.trim().parse().context(format!("the size of extents of {group}"))?;
-    if !octets.is_multiple_of(extent.max(1)) {
-        return Err(Error::new(format!(
-            "a volume of {octets} octets can't be made in the volume group {group}, whose extents have {extent}"
-        ))
-        .hint("Use a volume group with smaller extents: --disk"));
-    }
+    found_group.check_size(group, octets)?;
     let found = pool(group, name)?;
     found.check(&full)?;
     if found.room() < used {

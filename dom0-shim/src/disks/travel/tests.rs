@@ -164,10 +164,35 @@ fn a_disk_goes_to_a_place_of_its_own_kind() {
         there.kept,
         Kept::Thin { source: "fast/web".into(), snapshot: "fast/luthier_web_20261122T091500Z_xvda".into() }
     );
-    for bad in ["", "vg", "vg/", "vg/a/b"] {
+    assert!(volume.send_to("vg/".parse().unwrap()).unwrap_err().message.contains("goes to a thin pool"));
+    for bad in ["", "vg", "vg/a/b"] {
         assert!(bad.parse::<Place>().is_err(), "{bad}");
     }
     // What goes to the other host as text comes back from it.
+    let text = serde_json::to_string(&volume).unwrap();
+    assert_eq!(serde_json::from_str::<Traveller>(&text).unwrap(), volume);
+}
+
+#[test]
+fn an_ordinary_volume_goes_to_a_volume_group() {
+    let thick = Kept::Thick { source: "vg/web".into(), snapshot: "vg/luthier_web".into() };
+    let mut volume = Traveller {
+        record: Record { vdev: "xvda".into(), kept: thick },
+        to: Some("vg/".parse().unwrap()),
+        octets: 1 << 20,
+        used: 2 << 20,
+    };
+    assert!(
+        volume.send_to("vg/pool".parse().unwrap()).unwrap_err().message.contains("goes to a volume group")
+    );
+    volume.send_to("fast/".parse().unwrap()).unwrap();
+    assert_eq!(volume.to.as_ref().unwrap().to_string(), "fast/");
+    let there = volume.record_there(&id(NEW));
+    assert!(there.is_of(&id(NEW)));
+    assert_eq!(
+        there.kept,
+        Kept::Thick { source: "fast/web".into(), snapshot: "fast/luthier_web_20261122T091500Z_xvda".into() }
+    );
     let text = serde_json::to_string(&volume).unwrap();
     assert_eq!(serde_json::from_str::<Traveller>(&text).unwrap(), volume);
 }
