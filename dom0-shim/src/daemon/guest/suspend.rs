@@ -69,7 +69,9 @@ impl Guest {
                 let now = Instant::now();
                 self.freeze = now - asked;
                 self.suspended = Suspended::Since(now);
-                self.owed = false;
+                // When this is its answer to an earlier request, it has not read the one of now, and would
+                // suspend once more when it goes on.
+                self.owed = self.owed && withdraw_request(&mut self.store, self.who.domid).is_err();
                 return Ok(());
             }
             if self.cancelled.load(Ordering::Relaxed) {
