@@ -8,6 +8,7 @@ pids=$(pidof luthierd) && kill -9 $pids
 pids=$(pidof tcpdump) && kill $pids
 # What scenarios of disks have made there.
 [ ! -e /dev/mapper/control ] || (. /add/scenarios/lib.sh; . /add/scenarios/disks.sh; clear_ground)
+umount /var/lib/luthier/images 2>/dev/null
 rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key /etc/luthier/storage.toml /tmp/luthierd.log
 # Without the uplink that start-luthier added.
 sed -i '/^vif = /d' /etc/luthier/stub.cfg

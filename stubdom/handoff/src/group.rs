@@ -28,7 +28,7 @@
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Detail, Job};
+use crate::message::{Job, Why};
 use crate::wire::WireError;
 
 /// The most guests of one network on one host.
@@ -112,7 +112,7 @@ pub enum GroupOrder {
         /// The group.
         group: GroupId,
         /// Why, naming the guest.
-        why: Detail,
+        why: Why,
     },
     /// The operator wants it no more.
     Cancel {
@@ -171,7 +171,7 @@ pub enum GroupNews {
         /// The group that is in the way, if one is.
         group: Option<GroupId>,
         /// Why.
-        why: Detail,
+        why: Why,
     },
     /// Take part: start a job for each guest that this host has in the network, and answer
     /// `Prepared` or `Failed`. Bulk: all switches that take part, this one included, 8 octets each,
@@ -235,7 +235,7 @@ pub enum GroupNews {
         /// The group.
         group: GroupId,
         /// Why, naming the host or guest.
-        why: Detail,
+        why: Why,
     },
     /// Another host asks whether this one has it committed, or wants the manifest: answer `Decision`,
     /// or `Ask` if it is undecided here, too.

@@ -28,6 +28,13 @@ pub type Job = u32;
 /// Free text that goes with an error.
 pub type Detail = String<200>;
 
+/// The most octets of a [`Why`].
+pub const WHY_MAX: usize = 340;
+
+/// Why there is no group snapshot: what another host's shim said, with its next step, behind the names of
+/// that host.
+pub type Why = String<WHY_MAX>;
+
 /// The first message each way. It must keep this shape in every version to come, so that a
 /// mismatch can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

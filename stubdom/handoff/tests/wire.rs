@@ -7,6 +7,10 @@ fn detail() -> Detail {
     Detail::try_from("x".repeat(200).as_str()).unwrap()
 }
 
+fn why() -> Why {
+    "x".repeat(WHY_MAX).as_str().try_into().unwrap()
+}
+
 fn through<M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(message: M) {
     let mut buf = [0; HEADER_LEN + MAX_BODY];
     let bytes = encode(&message, 7, &mut buf).unwrap();
@@ -153,7 +157,7 @@ fn every_message_of_groups_fits_and_comes_back_as_it_was() {
         GroupOrder::Prepared { group, jobs },
         GroupOrder::Stored { group },
         GroupOrder::Committed { group },
-        GroupOrder::Failed { group, why: detail() },
+        GroupOrder::Failed { group, why: why() },
         GroupOrder::Cancel { group },
         GroupOrder::Ask { group, committed: true },
         GroupOrder::Decision { group, committed: true, first, total },
@@ -164,14 +168,14 @@ fn every_message_of_groups_fits_and_comes_back_as_it_was() {
     }
     for news in [
         GroupNews::Begun { group },
-        GroupNews::Refused { group: Some(group), why: detail() },
+        GroupNews::Refused { group: Some(group), why: why() },
         GroupNews::Prepare { group, mode, name, options },
         GroupNews::Cut { group, job: u32::MAX, times },
         GroupNews::Channel { group, count: u16::MAX },
         GroupNews::Drained { group, tally },
         GroupNews::Manifest { group, first, total },
         GroupNews::Commit { group, first, total },
-        GroupNews::Abort { group, why: detail() },
+        GroupNews::Abort { group, why: why() },
         GroupNews::Question { group },
         GroupNews::Ended { group },
     ] {

@@ -37,6 +37,10 @@ use self::current::Current;
 use crate::link::Link;
 use crate::net::{Net, now_ms};
 
+/// The most octets that come before what a shim said: the names of its host.
+const BEFORE: usize = "host  (switch 0123456789abcdef) could not go on: ".len() + "ffff:".len() * 8;
+const _: () = assert!(BEFORE + vnsnap::TEXT_MAX <= handoff::WHY_MAX);
+
 /// How often is looked while the last frames of before the cut leave, or channels drain: what ends that is no
 /// message.
 const LOOK: Duration = Duration::from_millis(2);
@@ -275,7 +279,7 @@ impl Groups {
         }
     }
 
-    /// For the operator: hosts are called as he knows them.
+    /// For the operator: hosts are called as he knows them. All of it finds room in news to the shim.
     fn told(&self, why: &vnsnap::Why) -> alloc::string::String {
         let vnsnap::Why { member, cause } = why;
         match self.net.address_of(*member) {

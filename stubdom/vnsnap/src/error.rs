@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::GroupId;
 
+/// The most octets of a [`Text`].
+pub const TEXT_MAX: usize = 248;
+
 /// What a shim says of a failure.
-pub type Text = heapless::String<200>;
+pub type Text = heapless::String<TEXT_MAX>;
 
 /// Members that a view has too many or too few, as far as there is room.
 pub type Ids = heapless::Vec<u64, 32>;

@@ -68,7 +68,7 @@ mod upkeep;
 
 pub use blob::Digest;
 pub use config::Config;
-pub use error::{Cause, Dropped, Ids, Refusal, Text, Why};
+pub use error::{Cause, Dropped, Ids, Refusal, TEXT_MAX, Text, Why};
 pub use id::{
     GroupId, JOBS_MAX, MANIFEST_MAX, Mode, NAME_MAX, Name, OPTIONS_MAX, Options, PART_MAX, PEERS_MAX, Point,
     SeqPoint,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use handoff::{ChannelTally, CutTimes, Detail, GroupId, GroupOrder, Job};
+use handoff::{ChannelTally, CutTimes, GroupId, GroupOrder, Job, Why};
 use heapless::Vec as ShortVec;
 use serde_json::json;
 
@@ -181,15 +181,9 @@ impl Participant {
     }
 
     /// An error as the other hosts hear of it.
-    pub(super) fn detail(&self, why: &Error) -> Detail {
+    pub(super) fn detail(&self, why: &Error) -> Why {
         let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        let mut detail = Detail::new();
-        for c in format!("{}: {}{hint}", self.host.host(), why.message).chars() {
-            if detail.push(c).is_err() {
-                break;
-            }
-        }
-        detail
+        handoff::word(&format!("{}: {}{hint}", self.host.host(), why.message))
     }
 
     pub(super) fn cut(&mut self, group: GroupId, job: Job, times: CutTimes) {

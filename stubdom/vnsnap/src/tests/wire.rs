@@ -16,7 +16,7 @@ fn longest() -> Vec<Body> {
     let points = Points { page: 6, pages: 7, points: [point; PAGE].into_iter().collect() };
     let view: Ids = [u64::MAX; 32].into_iter().collect();
     let digest = Digest { total: u32::MAX, sha256: [255; 32] };
-    let whys = [Cause::View(view), Cause::Failed(text(&"x".repeat(300))), Cause::Busy(group)];
+    let whys = [Cause::View(view), Cause::Failed(text(&"x".repeat(400))), Cause::Busy(group)];
     let whys = whys.map(|cause| Why { member: u64::MAX, cause });
     let mut all = vec![
         Body::Prepare {

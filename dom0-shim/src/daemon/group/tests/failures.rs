@@ -31,6 +31,18 @@ fn a_guest_that_can_not_take_part_is_named_with_its_host() {
 }
 
 #[test]
+fn an_error_with_a_long_path_is_told_to_the_other_hosts_with_its_next_step() {
+    let mut world = World::new(&[]);
+    let path = format!("/var/lib/luthier/images/groups/{}", "n".repeat(100));
+    let step = "Mount it read-write, or use a directory that this user may write to";
+    *lock(&world.fake.guests) = Err(Error::new(format!("{path} can't be written")).hint(step));
+    world.prepare_only(GROUP, NAME);
+    let why = failed(&mut world);
+    assert!(why.ends_with(&format!("({step})")) && why.len() <= 240, "{why}");
+    abort(&mut world, &why);
+}
+
+#[test]
 fn a_member_that_fails_ends_the_others_and_leaves_nothing() {
     let mut world = World::new(&["web", "db", "mail"]);
     let events = world.ask();
