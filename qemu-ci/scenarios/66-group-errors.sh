@@ -52,8 +52,12 @@ run onhost 1 "umount $STORE"
 
 # A host without luthierd.
 run onhost 1 'kill $(pidof luthierd); sleep 1'
-group_fails 'luthierd does not run' "a host without luthierd"
+refuses 'luthierd does not run' luthier snapshot --net blue
+WHEN=$(date +%s)
+run_on a b
 again_luthierd 1
+decided nothing
+step "a host without luthierd: $(head -n 1 error)"
 
 # An initiator that vanishes, and one that asks while another's group is under way.
 snapshot_at clean
