@@ -127,7 +127,7 @@ run xl destroy a
 run onhost 1 'xl destroy b'
 snapshot=$(snapshots | head -n 1)
 run lvremove -qq -f "vg/$snapshot"
-refuses "disk xvda of a@.* can.t be brought back" restores
+refuses ".a. can.t be restored: its disk xvda: .* is not here" restores
 gone a || fail "a is there without its disk"
 onhost 1 'xl domid b' >/dev/null 2>&1 && fail "b is there, and a is not"
 step "restore without a disk's snapshot: $(head -n 1 error)"
