@@ -5,7 +5,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::GroupId;
+use crate::{GroupId, VERSION};
 
 /// The most octets of a [`Text`].
 pub const TEXT_MAX: usize = 248;
@@ -97,7 +97,7 @@ impl fmt::Display for Cause {
             Cause::Version(version) => {
                 write!(
                     f,
-                    "speaks version {version} of the group protocol; bring all stubs to the same release"
+                    "speaks version {version} of the group protocol, this one version {VERSION}; install one release on all hosts, then luthier down && luthier up"
                 )
             }
             Cause::NoAnswer => {

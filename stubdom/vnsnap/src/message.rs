@@ -12,8 +12,9 @@ use crate::blob::Digest;
 use crate::error::Why;
 use crate::{GroupId, Mode, Name, Options, Point};
 
-/// The version of the protocol: the first octet of each message.
-pub const VERSION: u8 = 1;
+/// The version of the protocol: the first octet of each message. It changes with whatever a switch of the version
+/// before would not understand, be it only that a text may be longer.
+pub const VERSION: u8 = 2;
 
 /// The longest message, in octets: fits the underlay with seal and headers.
 pub const MESSAGE_MAX: usize = 1200;

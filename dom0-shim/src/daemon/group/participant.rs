@@ -159,11 +159,7 @@ impl Participant {
             GroupNews::Begun { group } => self.begun(group),
             GroupNews::Refused { group, why } => {
                 if let Some(asker) = self.asker.take_if(|a| a.group.is_none()) {
-                    let hint = match group {
-                        Some(_) => "Wait until that one has ended",
-                        None => "`luthier net show` and `luthier net peers` show the network and the hosts",
-                    };
-                    let _ = asker.client.send(Event::Failed { error: Error::new(why.as_str()).hint(hint) });
+                    let _ = asker.client.send(Event::Failed { error: refused(&why, group.is_some()) });
                 }
             }
             GroupNews::Prepare { group, mode, name, options } => {
@@ -305,4 +301,20 @@ impl Participant {
 fn switches(bulk: &[u8]) -> Vec<u64> {
     let (switches, _) = bulk.as_chunks::<8>();
     switches.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+/// Why the stub does not begin one. It says what to do behind a semicolon.
+fn refused(why: &str, is_busy: bool) -> Error {
+    let split = why.rsplit_once("; ").and_then(|(why, next)| {
+        let mut next = next.chars();
+        let first = next.next()?.to_uppercase();
+        Some((why, first.chain(next).collect::<String>()))
+    });
+    match split {
+        _ if is_busy => Error::new(why).hint("Wait until that one has ended"),
+        Some((why, next)) => Error::new(why).hint(next),
+        None => {
+            Error::new(why).hint("`luthier net show` and `luthier net peers` show the network and the hosts")
+        }
+    }
 }

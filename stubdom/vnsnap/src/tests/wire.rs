@@ -7,7 +7,7 @@ use super::{BOSS, Bench, GROUP, ME, PEER, POINT, committed};
 use crate::blob::Digest;
 use crate::error::{Cause, Ids, Why, text};
 use crate::message::{Body, PAGE, Phase, Points, Verdict, What, emit, parse};
-use crate::{GroupId, Local, MESSAGE_MAX, Mode, Name, Options, SeqPoint};
+use crate::{GroupId, Local, MESSAGE_MAX, Mode, Name, Options, SeqPoint, TEXT_MAX, VERSION};
 
 /// The longest of each message.
 fn longest() -> Vec<Body> {
@@ -53,6 +53,25 @@ fn the_longest_messages_fit_and_come_back_as_they_were() {
         assert!((1..=MESSAGE_MAX).contains(&octets.len()), "{} octets: {body:?}", octets.len());
         assert_eq!(parse(&octets), Ok((u64::MAX, body)));
     }
+}
+
+/// The octets of some messages, and the bounds of what is in them: a switch of the release before drops what is
+/// longer than its own. If any of this changes, so must [`VERSION`].
+#[test]
+fn the_octets_are_those_of_this_version() {
+    assert_eq!(VERSION, 2);
+    let bounds = [MESSAGE_MAX, TEXT_MAX, crate::NAME_MAX, crate::OPTIONS_MAX, crate::message::PIECE, PAGE];
+    assert_eq!(bounds, [1200, 248, 64, 512, 1024, 40]);
+    let sync = Body::Sync { network: 7, epoch: 300, answer: true };
+    assert_eq!(emit(5, &sync), [2, 5, 0, 7, 0xac, 2, 1]);
+    let (name, options) = (Name::try_from("blue").unwrap(), Options::from_slice(b"{}").unwrap());
+    let prepare = Body::Prepare { group: GROUP, mode: Mode::Classic, view: 9, name, options };
+    assert_eq!(emit(5, &prepare), b"\x02\x05\x01\x07\x01\x01\x01\x09\x04blue\x02{}");
+    let why = Why { member: 3, cause: Cause::Failed(text("no room")) };
+    let report = Body::Report { group: GROUP, phase: Phase::Failed(why.clone()) };
+    assert_eq!(emit(5, &report), b"\x02\x05\x02\x07\x01\x01\x0a\x03\x01\x07no room");
+    let abort = Body::Abort { group: GROUP, why: Why { cause: Cause::Revoked, ..why } };
+    assert_eq!(emit(5, &abort), [2, 5, 13, 7, 1, 1, 3, 18]);
 }
 
 #[test]

@@ -43,6 +43,24 @@ fn an_error_with_a_long_path_is_told_to_the_other_hosts_with_its_next_step() {
 }
 
 #[test]
+fn what_the_stub_says_to_do_when_it_refuses_is_the_next_step() {
+    let mut world = World::new(&["web"]);
+    let mut refused = |group, why: &str| {
+        let events = world.ask();
+        world.news(GroupNews::Refused { group, why: why.try_into().unwrap() }, &[]);
+        let Event::Failed { error } = last(&events) else { panic!() };
+        (error.message, error.hint.unwrap())
+    };
+    let (message, hint) = refused(None, "host b speaks version 1, this one version 2; install one release");
+    assert_eq!(message, "host b speaks version 1, this one version 2");
+    assert_eq!(hint, "Install one release");
+    let (message, hint) = refused(None, "no word of what to do");
+    assert!(message == "no word of what to do" && hint.contains("luthier net peers"), "{hint}");
+    let (_, hint) = refused(Some(GROUP), "group snapshot 7/3 is under way; try again after it");
+    assert_eq!(hint, "Wait until that one has ended");
+}
+
+#[test]
 fn a_member_that_fails_ends_the_others_and_leaves_nothing() {
     let mut world = World::new(&["web", "db", "mail"]);
     let events = world.ask();
