@@ -42,7 +42,7 @@ pub struct Part {
 
 /// A guest of the network. Times are in milliseconds since its host was asked to prepare; those that
 /// are not known are absent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// The guest's name.
     pub guest: String,

@@ -60,14 +60,7 @@ fn their_part() -> Part {
         uuid,
         image: "g@19700101T000000Z".into(),
         contents: contents.clone(),
-        vifs: Vec::new(),
-        ready_ms: None,
-        suspend_ms: None,
-        cut_ms: None,
-        resume_ms: None,
-        suspended_ms: None,
-        disks: Vec::new(),
-        more: Map::new(),
+        ..Member::default()
     };
     let mut part = part("hostb", THERE, vec![member]);
     part.channel.sha256 = contents;
