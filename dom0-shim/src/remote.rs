@@ -45,6 +45,13 @@ pub(crate) struct Ended {
     pub(crate) err: Vec<u8>,
 }
 
+/// What this host is called, for others: its name, at most 64 letters.
+pub(crate) fn own_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    if name.is_empty() { "this host".into() } else { name }
+}
+
 /// Runs a command with an input. Of what it says, `most` octets are kept.
 ///
 /// One on a leash has a process group of its own, and all of it is ended: its shell's children hold the

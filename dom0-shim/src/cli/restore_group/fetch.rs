@@ -1,7 +1,7 @@
 //! Each member's image, with its disks, where the member is to be: it is there, or it is copied.
 //!
-//! All that can be known is known before the first is copied: whether each image is where it should be,
-//! whether the Xen there can restore it, and whether there is a place for its disks.
+//! All that can be known is known before the first is copied: whether `luthier` is the same everywhere, each
+//! image is where it should be, the Xen there can restore it, and there is a place for its disks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use store::XenVersion;
 use super::crew::at_once;
 use super::hosts::{Host, Hosts};
 use super::plan::{Move, Plan};
+use super::release;
 use super::undo::Undo;
 use crate::cli::{print, restore_xen};
 use crate::disks::travel::Traveller;
@@ -71,7 +72,9 @@ fn survey(hosts: &dyn Hosts, plan: &Plan) -> Result<Vec<Lies>> {
         let own = plan.moves.iter().filter(|m| m.to == *host || m.from == *host);
         let ask: Vec<Value> =
             own.map(|m| json!({"image": m.image, "contents": m.contents, "disks": m.disks})).collect();
-        hosts.ask(host, &["restore-member", "find"], json!({"images": ask}).to_string().as_bytes())
+        let ask = release::told(json!({"images": ask}));
+        let answer = hosts.ask(host, &["restore-member", "find"], ask.to_string().as_bytes())?;
+        release::check(&answer, &plan.label(host), "this host").map(|()| answer)
     })?;
     let of = |host: &Host| all.iter().zip(&answers).find(|(h, _)| *h == host).map(|(_, answer)| answer);
     let found = |host: &Host, m: &Move| {

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use store::Image;
 use store::group::{ChannelReader, Group};
 
-use super::{carry, frozen};
+use super::{carry, frozen, release};
 use crate::api::{NetRequest, Request};
 use crate::cli::{Cli, client, images, print, restore, restore_net, restore_xen, unfinished};
 use crate::error::{Context, Error, Result};
-use crate::xl;
+use crate::{remote, xl};
 
 /// The longest input: frames of a cut.
 const MAX_INPUT: u64 = store::group::channels::MAX_FILE;
@@ -196,6 +196,7 @@ fn input() -> Result<Vec<u8>> {
 /// Those of the images that are asked for which are here, and this host's Xen.
 fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
     let asked: Value = serde_json::from_slice(asked).context("which images are looked for")?;
+    release::check(&asked, "the host that asks", &remote::own_name())?;
     let mut found = Vec::new();
     for ask in print::items(&asked, "images") {
         if let Some(image) = find(cli, ask)? {
@@ -203,7 +204,7 @@ fn find_all(cli: &Cli, asked: &[u8]) -> Result<Value> {
             found.push(json!({"image": name(cli, &image), "contents": m.contents(), "xen": m.xen}));
         }
     }
-    Ok(json!({"xen": restore_xen::here(), "images": found}))
+    Ok(release::told(json!({"xen": restore_xen::here(), "images": found})))
 }
 
 /// What an image is called here: its folder's name, or its path if another folder has it.

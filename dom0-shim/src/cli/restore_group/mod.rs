@@ -17,6 +17,7 @@ mod frozen;
 mod hosts;
 mod member;
 mod plan;
+mod release;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -103,9 +103,7 @@ fn check_options(options: &SnapshotOptions) -> Result<()> {
 
 impl Host for Server {
     fn host(&self) -> String {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
-        if name.is_empty() { "this host".into() } else { name }
+        crate::remote::own_name()
     }
 
     fn switch(&self) -> Result<u64> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use store::group::switch_text;
 
 use super::super::hosts::{Held, Host, Hosts};
+use super::super::release;
 use super::LEFT;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,8 @@ pub(super) struct Fake {
     pub(super) kept: bool,
     /// Minor release of the other host's Xen.
     pub(super) xen_there: Option<u32>,
+    /// The other host's `luthier` is older than this one's.
+    pub(super) is_old: bool,
 }
 
 impl Default for Fake {
@@ -48,6 +51,7 @@ impl Default for Fake {
             late: Instant::now() + Duration::from_secs(20),
             rooms: Mutex::default(),
             xen_there: None,
+            is_old: false,
             kept: false,
         }
     }
@@ -81,7 +85,8 @@ impl Hosts for Fake {
                 let found: Vec<Value> =
                     asked["images"].as_array().unwrap().iter().filter(own).map(with_xen).collect();
                 let minor = if *host == Host::Here { 17 } else { self.xen_there.unwrap_or(17) };
-                json!({"xen": {"major": 4, "minor": minor}, "images": found})
+                let answer = json!({"xen": {"major": 4, "minor": minor}, "images": found});
+                if self.is_old && *host != Host::Here { answer } else { release::told(answer) }
             }
             ["restore-member", "disks"] => {
                 let record = json!({"vdev": "xvda", "how": "thin", "source": "vg/web", "snapshot": "vg/x",

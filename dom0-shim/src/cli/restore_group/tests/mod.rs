@@ -24,13 +24,7 @@ fn member(guest: &str, n: u8) -> Member {
         image: format!("{guest}@20261122T081500Z"),
         contents: format!("{n:02x}").repeat(32),
         vifs: vec![mac(n)],
-        ready_ms: None,
-        suspend_ms: None,
-        cut_ms: None,
-        resume_ms: None,
-        suspended_ms: None,
-        disks: Vec::new(),
-        more: Default::default(),
+        ..Member::default()
     }
 }
 
@@ -281,6 +275,20 @@ fn an_older_xen_is_told_before_anything_is_made_or_copied() {
     assert!(said.iter().all(|line| line.ends_with("restore-member find")), "{said:#?}");
     let newer = Fake { xen_there: Some(20), ..Fake::default() };
     restore(&newer, plan(&place(&[("web", "right")])), &|_| {}).unwrap();
+}
+
+#[test]
+fn an_older_luthier_is_told_before_anything_is_made_or_copied() {
+    let fake = Fake { is_old: true, ..Fake::default() };
+    let error = restore(&fake, plan(&place(&[("web", "right")])), &|_| {}).unwrap_err();
+    let versions = format!("speaks version 1 of group restores, on this host version {}", release::VERSION);
+    assert_eq!(error.message, format!("luthier on right {versions}"));
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("Install one release of Luthier on all hosts. Nothing of the group runs")
+    );
+    let said = locked(&fake.said);
+    assert!(said.iter().all(|line| line.ends_with("restore-member find")), "{said:#?}");
 }
 
 /// The group of [`manifest`], of which a third host keeps what the first one had.
