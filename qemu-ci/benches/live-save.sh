@@ -1,7 +1,11 @@
 # Bench `live-save`: what a live snapshot costs a guest of 256 MiB, half of which it overwrites at
 # random at three rates, against stock `xl save -c` and `xl migrate` on the same host; with --all also
 # the policies one by one. Runs in Dom0; sourced by benches/run.sh.
-# lab idle moderate saturating: --mem 4096 --dom0-mem 2200 --timeout 3000
+# lab idle moderate saturating: --cpus 2 --mem 4096 --dom0-mem 2200 --timeout 3000
+#
+# Dom0 has a CPU of its own (`dom0_max_vcpus=1 dom0_vcpus_pin`, as is usual), the guest and the stub share
+# another. With `--cpus 1` all share one, which the guest goes on taking its part of while we snapshot it;
+# for `xl save` it stands still.
 #
 # Each round takes each subject once, so that all see the same machine; medians count. The metrics,
 # seen from outside the tools (`measure`) but for pages, bytes and what the guest saw:

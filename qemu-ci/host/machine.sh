@@ -3,9 +3,10 @@
 #
 # Sourced by `lab`. Wants the options of `lab run`.
 
-# One CPU a host: with two, QEMU's emulation of SVM (7.2, the same in one thread) now and then
-# leaves a guest with the registers of Xen, which ends it by a triple fault. Twelve guests
-# under load ran clean on one CPU where two CPUs lost one every twenty seconds.
+# One CPU a host, or CPU 0 for Dom0 alone and the others for guests and the stub (dom0/init): on a CPU that
+# it shares with other CPUs' interrupts, QEMU's emulation of SVM (7.2, the same in one thread) now and then
+# leaves a guest with the registers of Xen, which ends it by a triple fault. Of eight guests under load and
+# pinned, those on CPU 0 were lost one a minute, those on CPU 1 never.
 #
 # Seen to work with a PV Dom0 in emulation; `max` and EPYC crash early.
 LAB_CPU=qemu64,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand,+x2apic,+invtsc
@@ -89,8 +90,8 @@ start_host() {
     exec setpriv --pdeathsig KILL "${QEMU[@]}" ${LUTHIER_LAB_QEMU_ARGS:-} ${clock[@]+"${clock[@]}"} \
         -machine q35 -cpu "$LAB_CPU" -accel "tcg,thread=$accel" -smp "$cpus" -m "$mem" \
         -kernel "$boot/xen" \
-        -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
-        -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$release $dom0_words,$run_dir/initrd-$release" \
+        -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_mem}M,max:${dom0_mem}M dom0_max_vcpus=1 dom0_vcpus_pin loglvl=info guest_loglvl=all bootscrub=0 $xen_words" \
+        -initrd "$boot/vmlinux console=hvc0 quiet panic=1 lab.host=$host lab.hosts=$hosts lab.xen=$release lab.cpus=$cpus $dom0_words,$run_dir/initrd-$release" \
         -serial "file:$run_dir/xen-$host.log" \
         -chardev stdio,id=out,signal=off -serial chardev:out \
         -drive "file=$run_dir/disk-$host,format=raw,if=none,id=d0,cache=unsafe" -device ide-hd,drive=d0 \
