@@ -101,7 +101,7 @@ step "$sealed datagrams, all sealed"
 
 vif=vif$STUB.0
 run ip link set "$vif" down
-await 30 "silence of host 1" no_peer 0
+await 60 "silence of host 1" no_peer 0
 inside 0 blue-a 'ping -c 2 -W 1 10.1.0.2' >lost.log && fail "a ping passed without an uplink"
 run ip link set "$vif" up
 await 120 "session with host 1" has_peer 0

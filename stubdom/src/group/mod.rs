@@ -175,6 +175,7 @@ impl Groups {
         let state = &mut *state;
         let me = self.net.switch();
         let percent = self.net.timeouts_percent().unwrap_or(self.measured_percent);
+        self.net.set_slow_percent(percent);
         if state.timeouts_percent != percent {
             state.node.set_config(timeouts(percent));
             state.timeouts_percent = percent;

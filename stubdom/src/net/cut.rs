@@ -101,6 +101,13 @@ impl Net {
         self.state.borrow().timeouts_percent
     }
 
+    /// How slow this machine is, in percent: heartbeats of other switches are waited for so much longer.
+    pub(crate) fn set_slow_percent(&self, percent: u32) {
+        if let Some(far) = &mut self.state.borrow_mut().far {
+            far.members.set_slow_percent(percent.into());
+        }
+    }
+
     /// Where the uplink of another switch is.
     pub(crate) fn address_of(&self, switch: u64) -> Option<core::net::IpAddr> {
         let state = self.state.borrow();

@@ -257,3 +257,37 @@ proptest! {
         }
     }
 }
+
+/// Two switches on machines that are so slow: how long after the other's last word each takes it for failed, in
+/// halves of a second, and how many heartbeats the first sent in ten seconds before.
+fn patience(slow_percent: [u64; 2]) -> ([u64; 2], usize) {
+    let (mut one, mut two) = pair();
+    one.set_slow_percent(slow_percent[0]);
+    two.set_slow_percent(slow_percent[1]);
+    let mut beats = 0;
+    for now_ms in (100..=10_000).step_by(100) {
+        beats += pass(&mut one, &mut two, now_ms).len();
+        pass(&mut two, &mut one, now_ms);
+    }
+    let mut failed = [0; 2];
+    for now_ms in (10_100..=60_000).step_by(100) {
+        for (switch, failed) in [&mut one, &mut two].into_iter().zip(&mut failed) {
+            sent(switch, now_ms);
+            if events(switch).iter().any(|event| matches!(event, Event::Down(_, Why::Failed))) {
+                *failed = switch.members().next().unwrap().heard_ms_ago.unwrap() / 500;
+            }
+        }
+    }
+    (failed, beats)
+}
+
+#[test]
+fn a_slow_machine_waits_longer_and_is_waited_for_longer_and_two_fast_ones_wait_as_ever() {
+    assert_eq!(patience([100, 100]), ([7, 7], 10));
+    for slow in [[200, 100], [100, 200], [200, 200]] {
+        assert_eq!(patience(slow), ([14, 14], 10), "{slow:?}");
+    }
+    // Never longer than a guest may stand still; a fast one is not made impatient.
+    assert_eq!(patience([100_000, 400]), ([28, 28], 10));
+    assert_eq!(patience([1, 100]), ([7, 7], 10));
+}

@@ -8,6 +8,10 @@ pub struct Config {
     /// A member has failed after this many heartbeats were missed, and half an interval of grace; 3 by
     /// default.
     pub missed: u64,
+    /// How slow this machine is, in percent: 100 by default, which is a fast one, at most 400. It waits so
+    /// much longer for the heartbeats of others, and asks them to wait so much longer for its own; how
+    /// often it sends them stays.
+    pub slow_percent: u64,
     /// The most heartbeats a second that this switch sends: with more members the interval becomes
     /// longer, and says so. 256 by default.
     pub beats_per_second: usize,
@@ -26,6 +30,7 @@ impl Default for Config {
         Self {
             heartbeat_ms: 1_000,
             missed: 3,
+            slow_percent: 100,
             beats_per_second: 256,
             members: 256,
             probe_max_ms: 30_000,
@@ -43,6 +48,7 @@ impl Config {
         Self {
             heartbeat_ms,
             missed: self.missed.clamp(1, 100),
+            slow_percent: self.slow_percent.clamp(100, 400),
             beats_per_second: self.beats_per_second.max(1),
             members: self.members.clamp(1, 65_536),
             probe_max_ms: self.probe_max_ms.clamp(heartbeat_ms, YEAR_MS),

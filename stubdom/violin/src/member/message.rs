@@ -26,7 +26,7 @@ pub(super) struct Header {
     /// The newest record of the receiver that the sender holds: zero for none. An acknowledgement,
     /// and how a switch learns that it has forgotten a later life of its own.
     pub(super) you: Stamp,
-    /// Milliseconds between the sender's heartbeats.
+    /// Milliseconds between the sender's heartbeats, and more if its machine is slow: they may be late.
     pub(super) every_ms: u16,
     /// A hash of the names of all that the sender sees as being there, itself included.
     pub(super) view: u64,

@@ -19,6 +19,8 @@
 //!   members at once meet, and the halves of a healed partition merge as soon as two have met.
 //! * **Failure.** Each watches each. Who missed three heartbeats has failed for this switch, for no
 //!   other: one broken link takes nobody else's peers. A failed member is called again, ever less often.
+//!   A slow machine sends heartbeats as often as any, but late at times, and hears them late: it says
+//!   that they come less often, and takes those of others so, too. Two fast ones wait as ever.
 //! * **Leaving** is told to each until it says that it heard. The name and its last record are
 //!   remembered, so that late messages don't bring the member back.
 //! * **A new life.** A switch that restarts has a higher incarnation, and its record replaces the
@@ -156,6 +158,11 @@ impl Membership {
             self.me.at = at;
             self.raise(self.me.stamp().next());
         }
+    }
+
+    /// Says how slow this machine is, in percent ([`Config::slow_percent`]): told with each message.
+    pub fn set_slow_percent(&mut self, percent: u64) {
+        self.config = Config { slow_percent: percent, ..self.config }.bounded();
     }
 
     /// Joins through this member, as soon as it answers; it is called until then, and never

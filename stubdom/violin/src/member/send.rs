@@ -86,7 +86,7 @@ impl Membership {
     }
 
     fn header(&self, to: &Entry, kind: Kind) -> Header {
-        let every_ms = u16::try_from(self.every()).unwrap_or(u16::MAX);
+        let every_ms = u16::try_from(self.every_at_most()).unwrap_or(u16::MAX);
         let held = to.member.stamp();
         // Who left must come back with something newer.
         let you = if to.state == State::Left { held.next() } else { held };
@@ -156,10 +156,10 @@ impl Membership {
         }
         let (clock, mine, config) = (self.clock, self.me.stamp(), self.config);
         let (busy, next_beat) = (self.is_busy(), self.next_beat(id));
-        let pause = self.pause(id);
+        let (pause, patience) = (self.pause(id), self.patience());
         let entry = self.entries.get_mut(&id)?;
         match entry.state {
-            State::Up if clock >= entry.fails_at(config.missed) && !busy => {
+            State::Up if clock >= entry.fails_at(patience) && !busy => {
                 self.set_down(id, State::Failed, Why::Failed);
                 None
             }
@@ -213,13 +213,14 @@ impl Membership {
     /// Sets when an entry wants attention next.
     pub(super) fn schedule(&mut self, id: SwitchId) {
         let (mine, config, left) = (self.me.stamp(), self.config, self.life == Life::Left);
+        let patience = self.patience();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let next = match entry.state {
             State::Up if left => entry.retry_at,
             _ if left => u64::MAX,
             State::Up => {
                 let retry_at = if entry.acked < mine { entry.retry_at } else { u64::MAX };
-                retry_at.min(entry.beat_at).min(entry.fails_at(config.missed))
+                retry_at.min(entry.beat_at).min(entry.fails_at(patience))
             }
             State::Left if !entry.seed => entry.since.saturating_add(config.tombstone_ms),
             State::Left | State::Calling | State::Failed => entry.retry_at,
@@ -236,6 +237,17 @@ impl Membership {
         let rounds = self.up.div_ceil(self.config.beats_per_second).max(1);
         let rounds = u64::try_from(rounds).unwrap_or(u64::MAX);
         self.config.heartbeat_ms.saturating_mul(rounds).min(60_000)
+    }
+
+    /// The same with what a slow machine adds: what the others are told.
+    fn every_at_most(&self) -> u64 {
+        (self.every().saturating_mul(self.config.slow_percent) / 100).min(60_000)
+    }
+
+    /// How many heartbeats may be missed, and how long one is waited for at least, whatever its sender says.
+    fn patience(&self) -> (u64, u64) {
+        let at_least = if self.config.slow_percent > 100 { self.every_at_most() } else { 0 };
+        (self.config.missed, at_least)
     }
 
     /// When a member's next heartbeat is due. The members are spread over an interval in eight parts, so

@@ -17,7 +17,7 @@ pub(super) struct Entry {
     pub(super) heard: Option<u64>,
     /// When it came into its state.
     pub(super) since: u64,
-    /// The interval of its heartbeats.
+    /// The interval of its heartbeats, as it says.
     pub(super) every: u64,
     /// Calls without an answer.
     pub(super) tries: u32,
@@ -34,9 +34,10 @@ impl Entry {
         Destination { id: self.member.id, key: self.member.key, at: self.member.at }
     }
 
-    /// When it counts as failed if not heard until then.
-    pub(super) fn fails_at(&self, missed: u64) -> u64 {
-        let patience = self.every.saturating_mul(missed).saturating_add(self.every / 2);
+    /// When it counts as failed if not heard until then; of [`Membership::patience`].
+    pub(super) fn fails_at(&self, (missed, at_least): (u64, u64)) -> u64 {
+        let every = self.every.max(at_least);
+        let patience = every.saturating_mul(missed).saturating_add(every / 2);
         self.heard.unwrap_or(self.since).saturating_add(patience)
     }
 }
