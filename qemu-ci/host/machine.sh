@@ -67,6 +67,7 @@ make_initrd() {
     local images=("$LAB_CACHE/$1/boot/base.cpio")
     [ "$net" = no ] || images+=("$LAB_CACHE/$1-net/boot/dom0.cpio")
     [ "$disks" = no ] || images+=("$LAB_CACHE/$1-disks/boot/dom0.cpio")
+    [ "$qdisk" = no ] || images+=("$LAB_CACHE/$1-qdisk/boot/dom0.cpio")
     mkdir -p "$run_dir/overlay"
     stage_overlay "$run_dir/overlay" "$1"
     { cat "${images[@]}" && cpio_of "$run_dir/overlay"; } >"$run_dir/initrd-$1" ||

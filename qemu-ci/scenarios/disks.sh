@@ -37,6 +37,13 @@ file_disk() {
     run mkfs.ext4 -q "/srv/$1.raw"
 }
 
+# qcow2_disk NAME: a qcow2 file /srv/NAME.qcow2 (`lab run --qdisk`).
+qcow2_disk() {
+    file_disk "$1"
+    run qemu-img convert -f raw -O qcow2 "/srv/$1.raw" "/srv/$1.qcow2"
+    rm "/srv/$1.raw"
+}
+
 # thick_disk NAME: an ordinary volume vg/NAME with ext4 on it, zero where that has nothing.
 thick_disk() {
     run lvcreate -qq -L 64M -n "$1" vg
@@ -76,6 +83,9 @@ journals() { [ "$(grep -c '^journal ' "$(console "$1")")" -gt "$2" ]; }
 snapshots() {
     lvs --noheadings -o lv_name vg 2>/dev/null | tr -d ' ' | grep '^luthier_'
     ls /srv/luthier-disks 2>/dev/null
+    for file in /srv/*.qcow2; do
+        [ ! -e "$file" ] || qemu-img snapshot -U -l "$file" | awk '$2 ~ /^luthier_/ { print $2 }'
+    done
     return 0
 }
 snapshots_left() { equal "$(snapshots | wc -l)" "$1" "snapshots of disks ($(snapshots | tr '\n' ' '))"; }
@@ -85,13 +95,19 @@ no_snapshots() { [ -z "$(snapshots)" ]; }
 # What the last snapshot's disks took, and of that while the guest waited for nothing else.
 disk_ms() { echo "$(figure disks_ms) ms, the guest waited $(figure disks_waited_ms) ms for them"; }
 
-# clone_of FILE: the disk that a restore made, of what it said.
+# clone_of FILE: the disk that a restore made, of what it said; clones_of: all of them, a line each.
 clone_of() { sed -n 's/.*"path":"\([^"]*\)".*/\1/p' "$1"; }
+clones_of() { grep -o '"path":"[^"]*"' "$1" | cut -d '"' -f 4; }
 drop_clone() {
     case $1 in
     /dev/*) run lvremove -qq -f "${1#/dev/}" ;;
     *) rm "$1" ;;
     esac
+}
+
+# snapshot_as_raw FILE TO: what the only snapshot of ours in a qcow2 file has.
+snapshot_as_raw() {
+    run qemu-img convert -U -l "snapshot.name=$(qemu-img snapshot -U -l "$1" | awk '$2 ~ /^luthier_/ { print $2 }')" -O raw "$1" "$2"
 }
 
 # fsck_clone FILE: a disk as it was at the cut, as after a loss of power: its ext4 must need no more

@@ -51,8 +51,8 @@ pub struct SnapshotOptions {
     /// Leave a disk out, by its name (xvda); all: every disk
     ///
     /// Disks are snapshotted at the same moment as the memory: volumes of LVM (thin ones, and ordinary
-    /// ones if their volume group has room for it), and files on a file system with reflinks (XFS,
-    /// Btrfs). A guest with another one is refused, unless it is left
+    /// ones if their volume group has room for it), files on a file system with reflinks (XFS,
+    /// Btrfs), and qcow2 files that QEMU serves. A guest with another one is refused, unless it is left
     /// out; the image says so then, and a restored guest finds that disk as it is by then.
     #[arg(long = "no-disk", value_name = "DISK")]
     pub no_disk: Vec<String>,

@@ -10,7 +10,8 @@
 //!
 //! 1. *Answered, and the guest has taken the answer.* Then the back end had the block layer's word before
 //!    the guest stood still. The snapshot is taken later, of the same block device or file (a clone first
-//!    writes out the page cache, and device mapper's suspend waits for what is under way): it has it.
+//!    writes out the page cache, device mapper's suspend waits for what is under way, and so does QEMU before
+//!    it keeps a qcow2 file's tables): it has it.
 //! 2. *Not answered, or answered and not taken.* For the memory of the image it is still under way, and
 //!    the restored guest does what it does after every migration: a front end that reconnects issues
 //!    all such requests again (Linux: `blkif_recover`, from its own list, not from the ring; FreeBSD and
@@ -41,7 +42,7 @@ use store::ImageId;
 use super::figures::ms;
 use crate::disks::find::{self, Disk, Way};
 use crate::disks::notes::{Claim, Notes};
-use crate::disks::{Kept, Record, lvm, reflink, settle};
+use crate::disks::{Kept, Record, lvm, qcow2, reflink, settle};
 use crate::error::{Context, Error, Result};
 
 /// How long the guest stands still for its disks at most. After that it goes on without a snapshot.
@@ -112,6 +113,20 @@ impl Part for reflink::Copy {
     }
 }
 
+impl Part for qcow2::Snapshot {
+    fn sync(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn take(&self) -> Result<()> {
+        self.take()
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        self.make_durable()
+    }
+}
+
 type Parts = Arc<Vec<Box<dyn Part>>>;
 
 /// Whether the snapshots are taken.
@@ -168,6 +183,7 @@ impl Disks {
             let part = part(way, record).map_err(|e| find::refusal(name, disk, e))?;
             parts.extend(part);
         }
+        parts.extend(part_of_qemu(&found, &this.records)?);
         this.parts = Arc::new(parts);
         this.syncing = Some(keep_written(&this.parts));
         Ok(this)
@@ -279,7 +295,20 @@ impl Drop for Disks {
     }
 }
 
-/// Makes ready what the snapshot of one disk needs, if it has one.
+/// Makes ready what the snapshots in qcow2 files need, all in one.
+fn part_of_qemu(found: &[(Disk, Way)], records: &[Record]) -> Result<Option<Box<dyn Part>>> {
+    let disk = |((_, way), record): (&(Disk, Way), &Record)| match (way, &record.kept) {
+        (Way::Qcow2(disk), Kept::Qcow2 { snapshot, .. }) => Some((disk.clone(), snapshot.clone())),
+        _ => None,
+    };
+    let disks: Vec<_> = found.iter().zip(records).filter_map(disk).collect();
+    if disks.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(qcow2::Snapshot::prepare(&disks)?)))
+}
+
+/// Makes ready what the snapshot of one disk needs by itself, if it has one.
 fn part(way: &Way, record: &Record) -> Result<Option<Box<dyn Part>>> {
     let name = |snapshot: &'_ str| snapshot.rsplit('/').next().unwrap_or_default().to_owned();
     Ok(match (way, &record.kept) {

@@ -10,8 +10,8 @@ use privcmd::xenstore;
 use serde_json::Value;
 use store::ImageId;
 
-use super::lvm;
 use super::record::{Kept, Record, file_name_in, volume_name};
+use super::{lvm, qcow2};
 use crate::error::{Context, Error, Result};
 
 /// The name with which `--no-disk` leaves every disk out.
@@ -26,11 +26,13 @@ const MAX_DISKS: usize = 64;
 /// A disk of a running guest, as its back end has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
+    /// Whose it is.
+    pub domid: u16,
     /// Its name in the guest's configuration: `xvda`.
     pub vdev: String,
     /// Whether the guest may write to it.
     pub writable: bool,
-    /// What the configuration calls it: a path.
+    /// What the configuration calls it: a path; for QEMU, after its format and a colon.
     pub params: String,
     /// Its back end: `vbd` for Linux' own, `qdisk` for QEMU.
     pub back_end: String,
@@ -49,6 +51,8 @@ pub enum Way {
     Thick(lvm::Volume),
     /// A reflink copy of this file.
     Reflink(PathBuf),
+    /// A snapshot inside this file, by QEMU.
+    Qcow2(qcow2::Disk),
     /// Not: the guest can't write to it.
     ReadOnly,
     /// Not: the operator said so.
@@ -62,7 +66,7 @@ pub fn disks(store: &mut xenstore::Client, domid: u16, config: &Value) -> Result
         let vdev = disk.get("vdev").and_then(Value::as_str).unwrap_or("?");
         if !found.iter().any(|d| d.vdev == vdev) {
             return Err(Error::new(format!("disk {vdev} has no back end that Luthier knows"))
-                .hint("Luthier knows disks with Linux' own back end in Dom0 (backendtype=phy)"));
+                .hint("Luthier knows disks with Linux' own back end in Dom0 (backendtype=phy), and QEMU there for qcow2"));
         }
     }
     Ok(found)
@@ -84,6 +88,7 @@ fn of_store(store: &mut xenstore::Client, domid: u16) -> std::result::Result<Vec
         let (in_dom0, kind) = (domain == "0", kind.to_owned());
         let mut get = |node: &str| store.read(&format!("{back}/{node}"));
         disks.push(Disk {
+            domid,
             vdev: get("dev")?.unwrap_or(devid),
             writable: get("mode")?.is_none_or(|mode| mode != "r"),
             params: get("params")?.unwrap_or_default(),
@@ -129,12 +134,11 @@ fn way(disk: &Disk, sys: &Path) -> Result<Way> {
     if !disk.in_dom0 {
         return Err(Error::new("its back end is another domain"));
     }
+    if disk.back_end == "qdisk" {
+        return qcow2::look(disk.domid, &disk.params).map(Way::Qcow2);
+    }
     if disk.back_end != "vbd" {
-        return Err(Error::new(format!(
-            "its back end is {}, which keeps state of its own that can't be had at the same moment",
-            if disk.back_end == "qdisk" { "QEMU (qcow2 needs it)" } else { &disk.back_end }
-        ))
-        .hint("Make it raw (qemu-img convert), as a volume of LVM or a file on XFS or Btrfs"));
+        return Err(Error::new(format!("its back end is {}, which Luthier does not know", disk.back_end)));
     }
     let Some((major, minor)) = disk.device else {
         return Err(Error::new("its block device is not known"));
@@ -185,7 +189,8 @@ fn of_volume(volume: lvm::Volume) -> Result<Way> {
 pub fn refusal(name: &str, disk: &Disk, e: Error) -> Error {
     let vdev = &disk.vdev;
     let way = e.hint.unwrap_or_else(|| {
-        "Disks that can: volumes of LVM, and files on XFS or Btrfs, with Dom0's own back end".into()
+        "Disks that can: volumes of LVM, and files on XFS or Btrfs, with Dom0's own back end; qcow2 files"
+            .into()
     });
     Error::new(format!("disk {vdev} of `{name}` can't be snapshotted: {}", e.message))
         .hint(format!("{way}. Or leave it out: --no-disk {vdev}"))
@@ -201,6 +206,9 @@ pub fn record(id: &ImageId, disk: &Disk, way: &Way) -> Record {
         Way::Reflink(file) => {
             let folder = file.parent().unwrap_or(Path::new("/"));
             Kept::Reflink { source: file.clone(), snapshot: file_name_in(folder, id, &disk.vdev) }
+        }
+        Way::Qcow2(found) => {
+            Kept::Qcow2 { source: found.file.clone(), snapshot: volume_name(id, &disk.vdev) }
         }
         Way::ReadOnly => Kept::ReadOnly { source },
         Way::LeftOut => Kept::LeftOut { source },

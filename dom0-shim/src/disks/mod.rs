@@ -3,7 +3,8 @@
 //!
 //! Two kinds of disks have snapshots that cost next to nothing and can be cloned again: thin volumes of
 //! LVM ([`lvm`]), and files on a file system with reflinks ([`reflink`]). Ordinary volumes of LVM have some
-//! that cost room and a copy for a restored guest ([`lvm::thick`]). All others are refused, or left
+//! that cost room and a copy for a restored guest ([`lvm::thick`]); qcow2 files have some inside them, and
+//! a restored guest gets a copy, too ([`qcow2`]). All others are refused, or left
 //! out when the operator says so ([`find`]). The snapshots of an image are named by its manifest
 //! ([`Record`]) and go with it ([`remove_image`]); a restored guest gets writable clones of them
 //! ([`restore`]). An image that is copied to another host takes them along ([`travel`]). When they are
@@ -19,6 +20,7 @@ pub mod find;
 mod group;
 pub mod lvm;
 pub mod notes;
+pub mod qcow2;
 mod record;
 pub mod reflink;
 pub mod restore;

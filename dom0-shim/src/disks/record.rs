@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use store::ImageId;
 
-use super::{lvm, reflink};
+use super::{lvm, qcow2, reflink};
 use crate::error::{Error, Result};
 
-/// What a volume's name begins with when it is a snapshot of ours.
-const VOLUME: &str = "luthier_";
+/// What the name of a volume, or of a snapshot inside a file, begins with when it is one of ours.
+pub(super) const VOLUME: &str = "luthier_";
 
 /// Longest part of a guest's name in a volume's, in octets: LVM has room for 127 in all.
 const MAX_GUEST: usize = 40;
@@ -51,6 +51,13 @@ pub enum Kept {
         /// The copy.
         snapshot: PathBuf,
     },
+    /// A snapshot inside the guest's own qcow2 file.
+    Qcow2 {
+        /// The guest's file.
+        source: PathBuf,
+        /// The snapshot's name there.
+        snapshot: String,
+    },
     /// Nothing: the guest can't write to it.
     ReadOnly {
         /// What it is.
@@ -66,7 +73,7 @@ pub enum Kept {
 impl Record {
     /// Whether there is a snapshot that goes with the image.
     pub fn has_snapshot(&self) -> bool {
-        matches!(self.kept, Kept::Thin { .. } | Kept::Thick { .. } | Kept::Reflink { .. })
+        !matches!(self.kept, Kept::ReadOnly { .. } | Kept::LeftOut { .. })
     }
 
     /// Whether the snapshot's name is the one that a disk of this image gets: only then is it ours.
@@ -79,6 +86,9 @@ impl Record {
                 .parent()
                 .and_then(Path::parent)
                 .is_some_and(|dir| snapshot.is_absolute() && *snapshot == file_name_in(dir, id, &self.vdev)),
+            Kept::Qcow2 { source, snapshot } => {
+                source.is_absolute() && *snapshot == volume_name(id, &self.vdev)
+            }
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
         }
     }
@@ -93,6 +103,7 @@ impl Record {
             Kept::Thin { source, snapshot } => lvm::remove_snapshot(source, snapshot),
             Kept::Thick { source, snapshot } => lvm::thick::remove_snapshot(source, snapshot),
             Kept::Reflink { snapshot, .. } => reflink::remove(snapshot),
+            Kept::Qcow2 { source, snapshot } => qcow2::remove_snapshot(source, snapshot),
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Ok(()),
         }
         .map_err(|e| Error { message: format!("disk {}: {}", self.vdev, e.message), ..e })
@@ -109,13 +120,16 @@ impl fmt::Display for Record {
             Kept::Reflink { source, snapshot } => {
                 write!(f, "{vdev}: {}, a reflink copy of {}", snapshot.display(), source.display())
             }
+            Kept::Qcow2 { source, snapshot } => {
+                write!(f, "{vdev}: {snapshot}, a snapshot inside {}", source.display())
+            }
             Kept::ReadOnly { source } => write!(f, "{vdev}: {source}, which the guest can't write to"),
             Kept::LeftOut { source } => write!(f, "{vdev}: {source}, left out"),
         }
     }
 }
 
-/// The name of the snapshot volume of a disk.
+/// The name of the snapshot volume of a disk, or of its snapshot inside a file.
 pub(super) fn volume_name(id: &ImageId, vdev: &str) -> String {
     let stamp = id.as_str().split_once('@').map_or("", |(_, stamp)| stamp);
     let guest: String = id.guest().chars().take(MAX_GUEST).collect();

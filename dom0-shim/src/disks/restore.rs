@@ -1,5 +1,5 @@
 //! Writable clones of an image's disks, for the guest that is restored from it: they share what they can
-//! with the snapshots, or are copies of them ([`lvm::thick`]). The image stays as it
+//! with the snapshots, or are copies of them ([`lvm::thick`], [`qcow2`]). The image stays as it
 //! is, and the guest's former disks, which have gone on since, are not touched.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use store::Image;
 
-use super::{Kept, Record, lvm, of_report, reflink};
+use super::{Kept, Record, lvm, of_report, qcow2, reflink};
 use crate::error::{Error, Result};
 
 /// What the name of every clone begins with.
@@ -178,15 +178,31 @@ fn clone(
             }
             // Beside the disk that it was, as long as that folder is there.
             let folder = snapshot.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-            let to = (0..).map(|n| folder.join(format!("{}.raw", name(n)))).find(|path| !path.exists());
-            let to = to.unwrap_or_else(|| folder.join("clone.raw"));
+            let to = free_name(folder, &name, "raw");
             let path = to.to_string_lossy().into_owned();
             tell(&path)?;
             reflink::clone(snapshot, &to)?;
             Ok(Made { vdev: vdev.clone(), path, what: What::File(to) })
         }
+        Kept::Qcow2 { source, snapshot } => {
+            if !qcow2::exists(source, snapshot)? {
+                return Err(gone(&format!("{snapshot} in {}", source.display())));
+            }
+            let folder = source.parent().unwrap_or(Path::new("/"));
+            let to = free_name(folder, &name, "qcow2");
+            let path = to.to_string_lossy().into_owned();
+            tell(&path)?;
+            qcow2::clone(source, snapshot, &to)?;
+            Ok(Made { vdev: vdev.clone(), path, what: What::File(to) })
+        }
         Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Err(Error::new("there is no snapshot of it")),
     }
+}
+
+/// The first of these names that no file in a folder has.
+fn free_name(folder: &Path, name: &dyn Fn(u32) -> String, ending: &str) -> PathBuf {
+    let file = |n| folder.join(format!("{}.{ending}", name(n)));
+    (0..).map(file).find(|path| !path.exists()).unwrap_or_else(|| file(0))
 }
 
 /// What a name of LVM's can have.

@@ -1,4 +1,4 @@
-//! Running the tools of LVM and of the device mapper.
+//! Running the tools of LVM, of the device mapper and of QEMU; and where those have their files.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,9 @@ pub(super) fn run(tool: &str, args: &[&str]) -> Result<String> {
         .env("LVM_SUPPRESS_FD_WARNINGS", "1")
         .output()
         .context(format!("running {tool}"))
-        .map_err(|e| e.hint("Disks on LVM need Debian's packages lvm2 and dmsetup"))?;
+        .map_err(|e| {
+            e.hint("Disks on LVM need Debian's packages lvm2 and dmsetup, qcow2 files qemu-utils")
+        })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -38,8 +40,14 @@ pub(super) fn devices() -> String {
     "/dev".into()
 }
 
+/// The folder of QEMU's monitors.
+#[cfg(not(test))]
+pub(super) fn sockets() -> String {
+    "/var/run/xen".into()
+}
+
 #[cfg(test)]
-pub(super) use fake::devices;
+pub(super) use fake::{devices, sockets};
 
 /// Tools that a test has, in its own thread.
 #[cfg(test)]
@@ -61,6 +69,10 @@ pub(super) mod fake {
 
     pub(super) fn run(tool: &str, args: &[&str]) -> Option<Result<String>> {
         FAKE.with(|fake| fake.borrow_mut().as_mut().map(|(_, run)| run(tool, args)))
+    }
+
+    pub(in crate::disks) fn sockets() -> String {
+        devices()
     }
 
     pub(in crate::disks) fn devices() -> String {

@@ -17,7 +17,7 @@ use store::{Image, ImageId};
 
 use super::notes::{Claim, Notes};
 use super::record::{file_name_in, volume_name};
-use super::{Kept, Record, lvm, of_report, settle_claimed, sparse};
+use super::{Kept, Record, lvm, of_report, qcow2, settle_claimed, sparse};
 use crate::error::{Context, Error, Result};
 
 /// Octets of a file system that are left free, whatever comes: others live there.
@@ -101,6 +101,7 @@ impl Source {
                 let named = format!("opening {}", snapshot.display());
                 Some(Self::File(File::open(snapshot).context(named)?))
             }
+            Kept::Qcow2 { .. } => return Err(stays()),
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => None,
         })
     }
@@ -143,12 +144,19 @@ fn traveller(record: Record) -> Result<Traveller> {
         Kept::Reflink { source, .. } => {
             Some(Place::Folder(source.parent().unwrap_or(Path::new("/")).to_owned()))
         }
+        Kept::Qcow2 { .. } => return Err(stays()),
         Kept::ReadOnly { .. } | Kept::LeftOut { .. } => None,
     };
     let (octets, used) = Source::open(&record)?.map_or(Ok((0, 0)), |source| source.figures())?;
     // The image's, and then its guest's own, which shares nothing with it.
     let used = if matches!(to, Some(Place::Group(_))) { octets.saturating_mul(2) } else { used };
     Ok(Traveller { record, to, octets, used })
+}
+
+/// A snapshot inside a qcow2 file has no place of its own.
+fn stays() -> Error {
+    Error::new("it is a snapshot inside a qcow2 file, which does not travel to another host")
+        .hint("Restore that guest on its own host, and move the new file yourself")
 }
 
 fn of_disk(record: &Record, e: Error) -> Error {
@@ -368,6 +376,7 @@ pub fn are_here(image: &Image) -> Result<()> {
                 lvm::exists(snapshot).unwrap_or(false)
             }
             Kept::Reflink { snapshot, .. } => snapshot.is_file(),
+            Kept::Qcow2 { source, snapshot } => qcow2::exists(source, snapshot)?,
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
         };
         if !here {

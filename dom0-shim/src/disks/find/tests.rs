@@ -4,6 +4,7 @@ use super::*;
 
 fn disk(vdev: &str, device: (u32, u32)) -> Disk {
     Disk {
+        domid: 5,
         vdev: vdev.into(),
         writable: true,
         params: format!("/srv/{vdev}"),
@@ -58,7 +59,9 @@ fn what_cannot_be_snapshotted_is_refused_with_its_reason() {
     assert!(partition.message.contains("disk xvda of `web`") && partition.message.contains("partition"));
     assert!(partition.hint.unwrap().contains("--no-disk xvda"));
     let qemu = refused(Disk { back_end: "qdisk".into(), ..disk("xvdb", (8, 1)) });
-    assert!(qemu.message.contains("QEMU") && qemu.hint.unwrap().contains("--no-disk xvdb"));
+    assert!(qemu.message.contains("QEMU serves it") && qemu.hint.unwrap().contains("--no-disk xvdb"));
+    let other = refused(Disk { back_end: "vtpm".into(), ..disk("xvdb", (8, 1)) });
+    assert!(other.message.contains("its back end is vtpm"), "{other}");
     let elsewhere = refused(Disk { in_dom0: false, ..disk("xvdc", (8, 1)) });
     assert!(elsewhere.message.contains("another domain"));
     let unknown = refused(Disk { device: None, ..disk("xvdd", (8, 1)) });
