@@ -185,10 +185,13 @@ impl Groups {
             state.peers.clear();
             state.switches.clear();
         }
-        state.meet(self.net.switches(), self.net.group_peers(), now);
+        // One that went may be back, even with the same name and life: it is told of anew then.
+        let mut is_lost = false;
         while let Some((peer, incarnation)) = self.net.take_lost() {
             state.node.peer_lost(now, peer, incarnation);
+            is_lost = true;
         }
+        state.meet(self.net.switches(), self.net.group_peers(), is_lost, now);
         while let Some((from, octets)) = self.net.take_told() {
             if let Err(why) = state.node.receive(now, from, &octets) {
                 log::debug!("a message of {from:016x} on groups did nothing: {why:?}");
@@ -362,13 +365,19 @@ impl State {
         self.current.as_mut().filter(|current| current.group == group)
     }
 
-    /// Tells the node who has which network, if that has changed.
-    fn meet(&mut self, switches: Vec<(u64, u64)>, peers: Vec<(u32, Vec<(u64, u64)>)>, now: u64) {
-        if self.switches != switches {
+    /// Tells the node who has which network, if that has changed, or somebody was lost meanwhile.
+    fn meet(
+        &mut self,
+        switches: Vec<(u64, u64)>,
+        peers: Vec<(u32, Vec<(u64, u64)>)>,
+        is_lost: bool,
+        now: u64,
+    ) {
+        if is_lost || self.switches != switches {
             self.node.set_switches(now, &switches);
             self.switches = switches;
         }
-        if self.peers == peers {
+        if !is_lost && self.peers == peers {
             return;
         }
         for (network, _) in &self.peers {

@@ -142,7 +142,9 @@ impl Node {
         self.settle();
     }
 
-    /// A peer left, failed, or started anew, in all networks. `incarnation`: the one that is gone.
+    /// A peer left, failed, or started anew, in all networks. `incarnation`: the one that is gone, or a later one.
+    /// If it is back already, it has to be told of anew ([`Node::set_switches`], [`Node::set_peers`]), as nothing
+    /// takes place here with who is not known.
     pub fn peer_lost(&mut self, now_ms: u64, peer: u64, incarnation: u64) {
         self.advance(now_ms);
         if self.switches.is_of(peer, incarnation) {

@@ -217,6 +217,23 @@ fn a_peer_that_has_not_told_its_epoch_is_named() {
 }
 
 #[test]
+fn who_was_lost_and_is_back_at_once_takes_part_when_it_is_told_of_anew() {
+    let mut world = World::new(3, 1);
+    world.run(1_000);
+    let now = world.now;
+    // In its present life, or in a later one that nothing was heard of yet.
+    for incarnation in [1, 9] {
+        world.node(1).peer_lost(now, 2, incarnation);
+        world.tell_peers();
+        world.run(1_000);
+        let group = world.begin(1, Mode::Together).unwrap();
+        world.run(5_000);
+        world.assert_whole(group, true);
+        assert_eq!(world.hosts[&1].members[&group], [1, 2, 3]);
+    }
+}
+
+#[test]
 fn a_peer_of_another_version_is_named() {
     let mut world = World::new(3, 1);
     world.run(1_000);
