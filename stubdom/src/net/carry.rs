@@ -14,7 +14,7 @@ use violin::cut::{Arrival, Channel};
 use violin::frame::Header;
 use violin::id::{Epoch, NetworkId, PeerId, PortId, SwitchId};
 use violin::segment::Segments;
-use violin::session::{NotSealed, Opened, Sessions, What};
+use violin::session::{NotSealed, Opened, Reason, Sessions, What};
 use violin::switch::{self, DropReason, From, Peers, Switch, Target};
 use violin::wire::{Flags, HEADER_LEN, OVERHEAD};
 use xen::page::PagePool;
@@ -125,7 +125,7 @@ impl Far {
         seen: &mut dyn FnMut(SwitchId, NetworkId, &[u8]),
     ) -> usize {
         let now_ms = into.now_ms;
-        let Self { underlay, sessions, members, told, .. } = self;
+        let Self { underlay, sessions, members, told, has_warned, .. } = self;
         let mut came = 0;
         underlay.poll(now_ms, |from, datagram| {
             came += 1;
@@ -158,6 +158,11 @@ impl Far {
                         let _ = members.receive(now_ms, id, payload);
                     }
                 }
+                // Anybody can send it: said once, and counted each time.
+                Opened::Dropped(Reason::Version) if !core::mem::replace(has_warned, true) => log::warn!(
+                    "{from} speaks another version of the tunnel than {}: install one release of Luthier on all hosts",
+                    violin::wire::VERSION
+                ),
                 Opened::Established { .. }
                 | Opened::Alive { .. }
                 | Opened::Answer { .. }

@@ -34,6 +34,8 @@ pub(super) struct Far {
     pub(super) queue: Deque<Waiting, QUEUE>,
     /// Whether frames wait for room in the uplink's ring.
     pub(super) blocked: bool,
+    /// Whether it was said that somebody speaks another version of the tunnel.
+    pub(super) has_warned: bool,
     /// Until when goodbyes are said: then all peers are forgotten.
     leaving: Option<u64>,
     /// What peers have said of group snapshots: who, and what.
@@ -71,6 +73,7 @@ impl Far {
             incarnation,
             queue: Deque::new(),
             blocked: false,
+            has_warned: false,
             leaving: None,
             told: VecDeque::new(),
             lost: heapless::Vec::new(),
