@@ -10,6 +10,8 @@ pids=$(pidof tcpdump) && kill $pids
 [ ! -e /dev/mapper/control ] || (. /add/scenarios/lib.sh; . /add/scenarios/disks.sh; clear_ground)
 umount /var/lib/luthier/images 2>/dev/null
 rm -rf /var/lib/luthier/* /run/luthier* /etc/luthier/net.toml /etc/luthier/switch.key /etc/luthier/storage.toml /tmp/luthierd.log
+# The release that 68-older-peer has put aside.
+[ ! -d /newer ] || { mv /newer/luthierd /newer/luthier /usr/sbin/ && mv /newer/stubdom /usr/lib/luthier/ && rmdir /newer; }
 # Without the uplink that start-luthier added.
 sed -i '/^vif = /d' /etc/luthier/stub.cfg
 exit 0
