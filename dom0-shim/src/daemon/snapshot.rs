@@ -203,7 +203,12 @@ impl Snapshot<'_> {
         if let Err(e) = &result {
             tracing::warn!(?verb, kind = ?e.kind, detail = %e.detail, "verb failed");
         }
-        reply(result.map(|()| Outcome::Done), &[])
+        let done = result.is_ok();
+        reply(result.map(|()| Outcome::Done), &[])?;
+        if done && matches!(verb, Verb::Clean { last: true }) {
+            self.guest.state_ahead();
+        }
+        Ok(())
     }
 
     /// The stub's words for a failure, for the operator.

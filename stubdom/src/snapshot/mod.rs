@@ -212,8 +212,6 @@ impl Driver<'_> {
         }
         self.verb(Verb::Suspend, &[]).await?;
         self.member.inspect(|member| groups.stands(member));
-        // The others need the CPU to stand still at the same time.
-        self.keep_step(Stage::Cut).await;
         Ok(())
     }
 

@@ -108,19 +108,16 @@ impl Guest {
                 tracing::info!(guest = self.who.name, why, "everything is read");
             }
         }
-        if last {
-            if self.log.keep {
-                self.mark();
-            }
-            self.check_log_is_on()?;
+        if last && self.log.keep {
+            self.mark();
         }
         Ok(gather(&self.frames, &by_pfn))
     }
 
     /// Xen answers with an empty bitmap when somebody else has ended the log (as an `xl save` of
     /// the same guest does at its end), and pages would be missing. That it can't be begun shows
-    /// that it is on.
-    fn check_log_is_on(&self) -> Verdict<()> {
+    /// that it is on. (Xen takes longer for that than for the bitmap.)
+    pub(super) fn check_log_is_on(&self) -> Verdict<()> {
         match self.xen.log_dirty_enable(self.who.domid) {
             Err(privcmd::Error::LogDirtyOwned(_)) => Ok(()),
             Err(e) => Err(of_xen(e)),

@@ -68,7 +68,11 @@ pub(super) struct Guest {
     released: bool,
     freeze: Duration,
     suspended_for: Duration,
-    state: Option<State>,
+    /// What is recorded of it besides memory: what can't change, once it is asked to suspend, and the rest
+    /// when it stands still.
+    state: State,
+    /// Why that could not be, when it was tried ahead of the verb.
+    stateless: Option<VerbError>,
 }
 
 /// What a [`Guest`] is made of.
@@ -144,7 +148,8 @@ impl Guest {
             released: false,
             freeze: Duration::ZERO,
             suspended_for: Duration::ZERO,
-            state: None,
+            state: State::new(),
+            stateless: None,
         };
         guest.note()?;
         Ok(guest)
@@ -197,7 +202,7 @@ impl Guest {
 
     /// What is not memory, once recorded.
     pub(super) fn take_state(&mut self) -> Option<State> {
-        self.state.take()
+        self.has_state().then(|| std::mem::take(&mut self.state))
     }
 
     /// Notes in the journal how things stand, or are about to.
@@ -262,28 +267,55 @@ impl Guest {
         refuse(VerbErrorKind::Resized, what)
     }
 
-    /// The verb `State`: what `xl save` records besides memory.
+    /// Records what `xl save` records besides memory and can't change any more: it need not stand still.
+    fn begin_state(&mut self) -> Verdict<()> {
+        let policy = self.xen.cpu_policy(self.who.domid).map_err(of_xen)?;
+        let config = serde_json::to_vec(&self.config).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        self.state = State::new();
+        self.record([
+            (StateKind::CpuidPolicy, policy.cpuid),
+            (StateKind::MsrPolicy, policy.msrs),
+            (StateKind::DomainConfig, config),
+        ])
+    }
+
+    /// Does what the verb `State` asks for before it does: the stub has got the last bitmap, and copies.
+    pub(super) fn state_ahead(&mut self) {
+        self.stateless = self.state().err();
+    }
+
+    /// The verb `State`: what `xl save` records besides memory, if the last bitmap can be believed.
     pub(super) fn state(&mut self) -> Verdict<()> {
+        // Not tried again: the look for the log leaves it on.
+        if let Some(why) = self.stateless.take() {
+            return Err(why);
+        }
         if !self.check()?.suspended() {
             return Err(refuse(VerbErrorKind::NotAllowed, "the guest is not suspended"));
         }
+        if self.has_state() {
+            return Ok(());
+        }
+        if self.log_dirty {
+            self.check_log_is_on()?;
+        }
         let domid = self.who.domid;
-        let policy = self.xen.cpu_policy(domid).map_err(of_xen)?;
         let params = self.xen.hvm_params(domid).map_err(of_xen)?;
-        let config = serde_json::to_vec(&self.config).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
-        let records = [
-            (StateKind::CpuidPolicy, policy.cpuid),
-            (StateKind::MsrPolicy, policy.msrs),
+        self.record([
             (StateKind::TscInfo, self.xen.tsc_info(domid).map_err(of_xen)?.to_vec()),
             (StateKind::HvmParams, store::state::hvm_params(&params)),
             (StateKind::HvmContext, self.xen.hvm_context(domid).map_err(of_xen)?),
-            (StateKind::DomainConfig, config),
-        ];
-        let mut state = State::new();
+        ])
+    }
+
+    fn has_state(&self) -> bool {
+        self.state.check_complete().is_ok()
+    }
+
+    fn record(&mut self, records: [(StateKind, Vec<u8>); 3]) -> Verdict<()> {
         for (kind, body) in records {
-            state.insert(kind, body).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+            self.state.insert(kind, body).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
         }
-        self.state = Some(state);
         Ok(())
     }
 

@@ -39,6 +39,7 @@ impl Guest {
         if self.suspended != Suspended::No {
             return Err(refuse(VerbErrorKind::NotAllowed, "the guest is suspended already"));
         }
+        self.begin_state()?;
         if info.suspended() {
             tracing::info!(guest = self.who.name, "is suspended by someone else, and will be left so");
             self.suspended = Suspended::Foreign;
