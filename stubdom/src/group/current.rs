@@ -144,10 +144,10 @@ impl Current {
         self.members.iter().for_each(|(member, _)| member.look_up());
     }
 
-    /// Whether a member that is so far is to wait for others of this host: as they are to be cut
-    /// at one time, they have the CPU first. In classic mode each goes on alone.
-    pub(super) fn is_ahead(&self, stage: Stage) -> bool {
-        self.mode == Mode::Together && self.slowest() < Some(stage)
+    /// Whether a member that runs again is to wait for others of this host that don't: they have the CPU
+    /// first. In classic mode each goes on alone.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.mode == Mode::Together && self.slowest() < Some(Stage::Resumed)
     }
 
     /// How far the slowest member is; `None` while not all have begun.

@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_millis(200);
 
 /// How far a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(super) enum Stage {
     /// It copies, as its policy says.
     Copying,
     /// It waits for the others.

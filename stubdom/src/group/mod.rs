@@ -31,7 +31,7 @@ use vnsnap::{Config, Local, Node, Output};
 use xen::select::select;
 use xen::time::{now, sleep};
 
-pub(crate) use self::meeting::{Meeting, Stage};
+pub(crate) use self::meeting::Meeting;
 
 use self::current::Current;
 use crate::link::Link;
@@ -143,10 +143,11 @@ impl Groups {
         self.wake.signal(());
     }
 
-    /// A member that is so far lets the others of this host come as far, but does not wait for long.
-    pub(crate) async fn keep_step(&self, member: &Meeting, stage: Stage) {
+    /// A member that runs again leaves the CPU to those of this host that don't, but does not wait for long.
+    /// (One that stands still waits for nobody: its downtime would be theirs as well.)
+    pub(crate) async fn wait_until_others_run(&self, member: &Meeting) {
         let since = now();
-        let ahead = || self.state.borrow().current.as_ref().is_some_and(|current| current.is_ahead(stage));
+        let ahead = || self.state.borrow().current.as_ref().is_some_and(Current::is_ahead);
         while !member.is_over() && ahead() {
             let Some(left) = STEP.checked_sub(since.elapsed()) else { return };
             member.step(left).await;

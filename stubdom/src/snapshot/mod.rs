@@ -18,7 +18,7 @@ use xen::time::{Instant, now};
 
 use self::sender::Sender;
 use self::source::Source;
-use crate::group::{Meeting, Stage};
+use crate::group::Meeting;
 use crate::link::Link;
 use crate::mailbox::{Answer, Mailbox};
 
@@ -112,7 +112,7 @@ impl Driver<'_> {
                 Action::LogDirty(true) => self.verb(Verb::LogDirty(true), &[]).await.map(drop),
                 Action::LogDirty(false) => {
                     // From here on there is time: guests of others stand still.
-                    self.keep_step(Stage::Resumed).await;
+                    self.wait_until_others_run().await;
                     self.verb(Verb::LogDirty(false), &[]).await.map(drop)
                 }
                 Action::Throttle(percent) => self.verb(Verb::Throttle { percent }, &[]).await.map(drop),
@@ -197,10 +197,10 @@ impl Driver<'_> {
         }
     }
 
-    /// Lets the others of the group come as far.
-    async fn keep_step(&self, stage: Stage) {
+    /// Leaves the CPU to the others of the group on this host, whose guests stand still yet.
+    async fn wait_until_others_run(&self) {
         if let Some(member) = self.member {
-            self.link.groups().keep_step(member, stage).await;
+            self.link.groups().wait_until_others_run(member).await;
         }
     }
 
