@@ -118,7 +118,7 @@ fn what_cannot_be_brought_back_is_refused_by_name() {
         ("/image/format-specific/data/refcount-bits", json!(1), "no room for one more"),
         ("/ro", json!(true), "does not have"),
         ("/drv", json!("raw"), "does not have"),
-        ("/file", json!("/srv/another.qcow2"), "does not have"),
+        ("/file", json!("/dev/null"), "does not have"),
     ]
     .into_iter()
     .enumerate()

@@ -171,7 +171,7 @@ fn what_is_no_qmp_is_refused_and_never_kept_without_bound() {
     assert_eq!(garbage("octets", b"\xff\xfe\0\n", 1), "a line that is not JSON");
     assert_eq!(garbage("other", b"{\"hello\": 1}\n", 1), "no greeting");
     assert_eq!(garbage("list", b"[[[1]]]\n", 1), "no greeting");
-    assert_eq!(garbage("endless", &[b'x'; 1 << 16], 1 << 16), "a line that does not end");
+    assert_eq!(garbage("endless", &[b'x'; 1 << 16], 100), "a line that does not end");
     let greeted = b"{\"QMP\": {}}\n{\"event\": \"STOP\"}\n{\"odd\": 1}\n";
     assert_eq!(garbage("odd", greeted, 1), "neither an answer nor an event");
     let (path, server) = says("events", b"{\"QMP\": {}, \"event\": \"STOP\"}\n", MAX_EVENTS + 10);
