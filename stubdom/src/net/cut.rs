@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use handoff::ChannelTally;
 use vif::back::pause::Pause;
-use violin::cut::{Channel, Mode, Verdict};
+use violin::cut::{Channel, Limits, Mode, Verdict};
 use violin::id::{Epoch, NetworkId, PortId};
 use violin::session::{Missing, SeqPoint};
 use violin::switch::{DropReason, Target};
@@ -26,6 +26,9 @@ const TURNS: usize = 256;
 
 /// A switch without an uplink, which nobody else ever hears of.
 const ALONE: (u64, u64) = (1, 1);
+
+/// The longest that frames are held for a cut, in milliseconds, however slow the machine.
+const HOLD_MOST_MS: u64 = 3000;
 
 impl Net {
     /// A cut begins: frames are judged from now on. `false`: the network is beyond this epoch.
@@ -101,9 +104,14 @@ impl Net {
         self.state.borrow().timeouts_percent
     }
 
-    /// How slow this machine is, in percent: heartbeats of other switches are waited for so much longer.
+    /// How slow this machine is, in percent: so much longer, heartbeats of other switches are waited for, and
+    /// frames from after a cut for a port before it. Held beyond 200 ms, Linux may send a segment of TCP again,
+    /// and its peer drops the double; but what is dropped here, nobody sends again for UDP.
     pub(crate) fn set_slow_percent(&self, percent: u32) {
-        if let Some(far) = &mut self.state.borrow_mut().far {
+        let mut state = self.state.borrow_mut();
+        let hold_ms = Limits::default().hold_ms * u64::from(percent) / 100;
+        state.gate.cut.set_hold_ms(hold_ms.min(HOLD_MOST_MS));
+        if let Some(far) = &mut state.far {
             far.members.set_slow_percent(percent.into());
         }
     }

@@ -40,9 +40,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// `hold_ms`: how long a frame from after a cut waits for a port before it.
-    pub(super) fn new(hold_ms: u64) -> Self {
-        let limits = Limits { ports: MAX_VIFS, hold_ms, ..Limits::default() };
+    pub(super) fn new() -> Self {
+        let limits = Limits { ports: MAX_VIFS, ..Limits::default() };
         Self { cut: Cut::new(limits), held: VecDeque::with_capacity(HELD), log: None }
     }
 

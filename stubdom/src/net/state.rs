@@ -31,11 +31,6 @@ pub(super) const MAX_VIFS: usize = 48;
 const FRAMES: u16 = 4096;
 const _: () = assert!(FRAMES as usize * 3 / 4 >= MAX_VIFS * vif::back::hub::SHARE as usize);
 
-/// How long a frame from after a cut waits for a port before it, in milliseconds: as long as guests
-/// of a slow host may be suspended one after the other. Beyond 200, Linux may send a segment of TCP again,
-/// and its peer drops the double; but what is dropped here, nobody sends again for UDP.
-const HOLD_MS: u64 = 3000;
-
 /// Octets of memory for frames that are read.
 const STAGING: usize = 128 << 10;
 
@@ -103,7 +98,7 @@ impl State {
         Self {
             hub: Hub::new(MAX_VIFS, FRAMES),
             switch: Switch::new(limits, seed),
-            gate: Gate::new(HOLD_MS),
+            gate: Gate::new(),
             restoring: Restoring::default(),
             networks: Vec::new(),
             devices: (0..MAX_VIFS).map(|_| None).collect(),

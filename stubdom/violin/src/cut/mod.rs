@@ -200,6 +200,11 @@ impl Cut {
         Self { limits, ports, running: None, news: News::default(), held: 0 }
     }
 
+    /// How old a held frame gets, in milliseconds ([`Limits::hold_ms`]): from now on, also those that are held.
+    pub fn set_hold_ms(&mut self, hold_ms: u64) {
+        self.limits.hold_ms = hold_ms;
+    }
+
     /// A port is there, with the epoch of its network, or with that of the snapshot that its guest
     /// was restored from. While a cut of its network runs it is at least just before that, and stays there
     /// until [`skip`](Self::skip) or [`raise`](Self::raise). One that was there already begins anew; the

@@ -157,6 +157,16 @@ fn holding_is_bounded_in_age() {
 }
 
 #[test]
+fn a_slower_machine_holds_for_longer_also_what_it_holds_already() {
+    let mut cut = begun(Mode::Hold);
+    let held = frame(10, 5, PEER);
+    assert_eq!(cut.judge(A, &held), Verdict::Hold);
+    cut.set_hold_ms(1500);
+    assert_eq!((cut.poll_at(), cut.due(1509)), (Some(1510), None));
+    assert_eq!((cut.due(1510), cut.again(1510, A, &held)), (Some(A), Verdict::Drop(DropReason::HeldTooLong)));
+}
+
+#[test]
 fn holding_is_bounded_in_octets_and_in_frames_and_for_each_port() {
     let mut cut = begun(Mode::Hold);
     for _ in 0..5 {
