@@ -54,9 +54,10 @@ slow_down() {
 }
 
 run_measured() {
+    # With 1 % of the CPU a guest takes more than a minute to suspend (too long for xl).
     case $subject in
-    luthier) set -- "$@" --codec none ;;
-    luthier-*) set -- "$@" --codec none --prepare 0 ;;
+    luthier) set -- "$@" --codec none --suspend-timeout 300 ;;
+    luthier-*) set -- "$@" --codec none --suspend-timeout 300 --prepare 0 ;;
     esac
     measure --with "$stub" "$domid" "$@" >/tmp/m 2>/tmp/m.err
 }
@@ -102,7 +103,7 @@ point() {
             sed "s/^/$cap $subject /" /tmp/figures >>/out/samples
             echo "cap $cap, round $2: $subject: $(tr '\n' ' ' </tmp/figures)"
         else
-            echo "cap $cap, round $2: $subject: NOT MEASURED: $(tail -n 2 /tmp/m.err | tr '\n' ' ')"
+            echo "cap $cap, round $2: $subject: NOT MEASURED: $({ grep -o '"message":"[^"]*"' /tmp/m; tail -n 2 /tmp/m.err; } | tr '\n' ' ')"
         fi
     done
 }
