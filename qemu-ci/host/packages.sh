@@ -132,5 +132,7 @@ find_qemu() {
     fetch_packages "$LAB_CACHE/qemu" bookworm qemu-system-x86
     export QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu
     QEMU=("$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
-        "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios")
+        "$root/usr/bin/qemu-system-x86_64")
+    # Where Debian's looks for firmware, the ROMs of network cards included.
+    QEMU+=(-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu")
 }
