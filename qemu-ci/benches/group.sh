@@ -20,11 +20,11 @@
 #                  than with no snapshot in the same round
 #   total_ms       the command's time; recorded, held, dropped: frames
 # Settings (--set): ROUNDS, KBIT (of each stream), LEAST (seconds that a subject is watched), LARGEST
-# (MiB of the largest guest; the others have 112 to 160).
+# (MiB of the largest guest; the others have 112 to 160), SUBJECTS ("SUBJECTS='group alone'").
 
 ROUNDS=${ROUNDS:-3} KBIT=${KBIT:-200} LEAST=${LEAST:-12} LARGEST=${LARGEST:-768}
 GUESTS='a b c d'
-SUBJECTS='nothing group classic alone'
+SUBJECTS=${SUBJECTS:-nothing group classic alone}
 
 on_host() { if [ "$1" = 0 ]; then shift; sh -c "$*"; else onhost "$@"; fi; }
 on_guest() {

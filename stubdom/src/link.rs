@@ -22,7 +22,7 @@ use xen::vchan::{Config, Connection, Server, VchanError};
 use xen::xenstore::Xenstore;
 
 use crate::group::Groups;
-use crate::mailbox::{Answer, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::net::Net;
 use crate::snapshot::{self, Start};
 
@@ -182,7 +182,9 @@ impl Link {
                 if !understood {
                     return Err(LinkError::Nonsense("an answer with the wrong bulk"));
                 }
-                mailbox.answer.signal(Answer::Reply(seq, result));
+                if !mailbox.put_answer(seq, result) {
+                    return Err(LinkError::Nonsense("more answers than questions"));
+                }
             }
             ToStub::Cancel { job } => {
                 if let Some(mailbox) = self.mailbox(job) {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::signal::Signal;
+use embassy_sync::channel::Channel;
 use handoff::{BITMAP_CHUNK, Job, Outcome, VerbError, WINDOW_SLOTS};
 
 use crate::group::Meeting;
@@ -28,8 +28,8 @@ pub(crate) struct Mailbox {
     pub(crate) lost: Cell<bool>,
     /// Where it meets the group that it is of.
     pub(crate) meeting: Option<Rc<Meeting>>,
-    /// The answer to the verb at hand.
-    pub(crate) answer: Signal<NoopRawMutex, Answer>,
+    /// Answers to the verb at hand and to the one that was asked for ahead of its turn.
+    answers: Channel<NoopRawMutex, Answer, 2>,
     /// The dirty bitmap as it arrives, in the order of slots.
     bitmap: RefCell<Vec<u8>>,
     /// Which slots of the last window were left out, a bit each. Empty: none.
@@ -48,7 +48,7 @@ impl Mailbox {
             cancelled: Cell::new(false),
             lost: Cell::new(false),
             meeting,
-            answer: Signal::new(),
+            answers: Channel::new(),
             bitmap: RefCell::new(bitmap),
             left_out: RefCell::new(left_out),
         })
@@ -57,7 +57,21 @@ impl Mailbox {
     /// Tells the snapshot that the shim is gone.
     pub(crate) fn lose(&self) {
         self.lost.set(true);
-        self.answer.signal(Answer::Lost);
+        // With no room for it, there is something else to be found, and then that the shim is lost.
+        let _ = self.answers.try_send(Answer::Lost);
+    }
+
+    /// Puts the answer to a verb. `false`: nobody can have asked for so many.
+    pub(crate) fn put_answer(&self, seq: u16, result: Result<Outcome, VerbError>) -> bool {
+        self.answers.try_send(Answer::Reply(seq, result)).is_ok()
+    }
+
+    /// Waits for the next answer.
+    pub(crate) async fn answer(&self) -> Answer {
+        if self.lost.get() {
+            return Answer::Lost;
+        }
+        self.answers.receive().await
     }
 
     /// Puts a piece of dirty bitmap where it belongs. `false`: it belongs nowhere.

@@ -17,6 +17,7 @@ use privcmd::vchan;
 use zeroize::Zeroizing;
 
 use super::group::Inbox;
+use super::haste::Runner;
 use super::lock;
 use super::mailbox::{Mail, Mailbox};
 use super::net::{Answers, Asks, Switch};
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     pub(super) stub: u16,
     /// Pages in its pool.
     pub(super) pool_pages: u32,
+    /// The thread that takes in what it says.
+    pub(super) reader: Arc<Runner>,
     writer: Mutex<vchan::Writer>,
     closer: vchan::Closer,
     /// Why we closed it, if we did.
@@ -223,6 +226,7 @@ impl Link {
         let connection = Arc::new(Connection {
             stub,
             pool_pages: hello.pool_pages,
+            reader: Runner::this(),
             writer: Mutex::new(writer),
             closer,
             closed: OnceLock::new(),

@@ -15,6 +15,7 @@ mod figures;
 mod gather;
 mod group;
 mod guest;
+mod haste;
 mod journal;
 mod kept;
 mod link;

@@ -6,7 +6,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use handoff::{BITMAP_CHUNK, Failure, Job, Outcome, ToStub, Verb, VerbError, VerbErrorKind, WINDOW_SLOTS};
@@ -16,6 +16,7 @@ use store::{Image, ImageWriter, Manifest, Pending};
 use super::fault;
 use super::figures::{Seen, figures, ms};
 use super::guest::Guest;
+use super::haste::{Haste, Runner};
 use super::link::{Connection, Link};
 use super::mailbox::{Mail, Mailbox};
 use super::plan::{Cost, Costs};
@@ -56,6 +57,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) began: Instant,
     /// The group that it is of, for the image. Such an image stays pending: the group decides.
     pub(super) group: Option<Value>,
+    /// Who runs before others while the guest stands still.
+    pub(super) haste: Vec<Haste>,
 }
 
 impl Snapshot<'_> {
@@ -82,6 +85,7 @@ impl Snapshot<'_> {
         link.dismiss(job);
         fault::at("ended");
         let released = self.guest.release(ended.is_ok());
+        self.haste.clear();
         fault::at("released");
         // A snapshot that failed needs no look at every frame.
         let same = match ended.is_ok() {
@@ -122,7 +126,13 @@ impl Snapshot<'_> {
     ) -> std::result::Result<handoff::Report, End> {
         let mut cancelled = false;
         loop {
-            match self.mail.recv_timeout(Duration::from_secs(1)) {
+            // What the stub asks for comes before what it will ask for.
+            let mail = match self.mail.try_recv() {
+                Err(TryRecvError::Empty) if self.guest.state_ahead() => continue,
+                Err(TryRecvError::Empty) => self.mail.recv_timeout(Duration::from_secs(1)),
+                mail => mail.map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match mail {
                 Ok(Mail::Verb { seq, verb, bulk }) => {
                     let answered = self.execute(job, seq, verb, &bulk);
                     self.mailbox.mark_alive();
@@ -163,6 +173,9 @@ impl Snapshot<'_> {
     /// Does one verb and answers it. An error here is one of the connection.
     fn execute(&mut self, job: Job, seq: u16, verb: Verb, bulk: &[u8]) -> Result<()> {
         let reply = |result, bulk: &[u8]| self.connection.send(&ToStub::Reply { job, seq, result }, bulk);
+        if matches!(verb, Verb::Suspend) {
+            self.haste.push(Runner::this().hasten());
+        }
         let guest = &mut self.guest;
         let result = match verb {
             Verb::LogDirty(on) => guest.log_dirty(on),
@@ -195,20 +208,19 @@ impl Snapshot<'_> {
             }
             Verb::Throttle { percent } => guest.throttle(percent),
             Verb::Revoke => guest.revoke(),
-            Verb::Suspend => guest.suspend(),
+            Verb::Suspend => guest.suspend().inspect(|()| self.haste.push(self.connection.reader.hasten())),
             Verb::State => guest.state(),
-            Verb::Resume => guest.resume(),
+            Verb::Resume => {
+                let resumed = guest.resume();
+                self.haste.clear();
+                resumed
+            }
         };
         fault::at(fault::step_of(verb));
         if let Err(e) = &result {
             tracing::warn!(?verb, kind = ?e.kind, detail = %e.detail, "verb failed");
         }
-        let done = result.is_ok();
-        reply(result.map(|()| Outcome::Done), &[])?;
-        if done && matches!(verb, Verb::Clean { last: true }) {
-            self.guest.state_ahead();
-        }
-        Ok(())
+        reply(result.map(|()| Outcome::Done), &[])
     }
 
     /// The stub's words for a failure, for the operator.

@@ -2,15 +2,17 @@
 //! copies from the guest's grants, and tells the engine what came of it.
 
 mod plan;
+mod read;
 mod sender;
 mod source;
 mod tell;
+mod verbs;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use handoff::{Failure, Job, Outcome, Plan, ToShim, Verb, VerbError, WINDOW_SLOTS};
-use livesave::{Action, AnyPolicy, Event, How, Precopy, ReadDone, Why};
+use handoff::{Failure, Job, Plan, Verb, VerbError, WINDOW_SLOTS};
+use livesave::{Action, AnyPolicy, Event, Precopy, Why};
 use xen::executor::yield_now;
 use xen::grant::Gref;
 use xen::page::PoolPage;
@@ -20,7 +22,7 @@ use self::sender::Sender;
 use self::source::Source;
 use crate::group::Meeting;
 use crate::link::Link;
-use crate::mailbox::{Answer, Mailbox};
+use crate::mailbox::Mailbox;
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -45,8 +47,9 @@ pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<
     let engine = Precopy::new(config, plan::policy(start.plan.policy)).map_err(|_| Failure::NoMemory)?;
     let mut kept = Vec::new();
     kept.try_reserve_exact(config.pool_pages.min(start.pages) as usize).map_err(|_| Failure::NoMemory)?;
-    let mut batch = Vec::new();
+    let (mut batch, mut mapped) = (Vec::new(), Vec::new());
     batch.try_reserve_exact(WINDOW_SLOTS).map_err(|_| Failure::NoMemory)?;
+    mapped.try_reserve_exact(WINDOW_SLOTS).map_err(|_| Failure::NoMemory)?;
     let mut driver = Driver {
         link,
         mailbox,
@@ -55,11 +58,14 @@ pub(crate) async fn run(link: &Link, mailbox: &Mailbox, start: Start) -> Result<
         sender,
         staging,
         batch,
+        mapped,
         kept,
         spilled: 0,
         prepared: 0,
         prepared_us: 0,
         seq: 0,
+        ahead: None,
+        logs: false,
         half: 0,
         rounds_told: 0,
         told: now(),
@@ -80,6 +86,8 @@ struct Driver<'a> {
     staging: Vec<PoolPage>,
     /// The slots at hand and the grants by which they are read.
     batch: Vec<(u32, Gref)>,
+    /// Those of the slots at hand whose pages are mapped.
+    mapped: Vec<u32>,
     /// Pages of the last round, to be sent when the guest runs again. Room for as many as the plan
     /// allows.
     kept: Vec<(u32, PoolPage)>,
@@ -90,6 +98,11 @@ struct Driver<'a> {
     /// Microseconds that reading these took.
     prepared_us: u64,
     seq: u16,
+    /// A verb that was asked for before its turn, and its number: the shim does it as soon as it is done
+    /// with the one before.
+    ahead: Option<(Verb, u16)>,
+    /// The guest's writes are logged.
+    logs: bool,
     half: u8,
     rounds_told: usize,
     told: Instant,
@@ -109,7 +122,11 @@ impl Driver<'_> {
                 engine.hurry();
             }
             let done = match engine.next(now().as_micros()) {
-                Action::LogDirty(true) => self.verb(Verb::LogDirty(true), &[]).await.map(drop),
+                Action::LogDirty(true) => {
+                    let done = self.verb(Verb::LogDirty(true), &[]).await.map(drop);
+                    self.logs = done.is_ok();
+                    done
+                }
                 Action::LogDirty(false) => {
                     // From here on there is time: guests of others stand still.
                     self.wait_until_others_run().await;
@@ -123,7 +140,7 @@ impl Driver<'_> {
                     continue;
                 }
                 Action::Suspend => self.suspend().await,
-                Action::State => self.verb(Verb::State, &[]).await.map(drop),
+                Action::State => self.state().await,
                 Action::Resume => self.resume().await,
                 Action::Clean { last } => {
                     self.sender.next_round();
@@ -210,9 +227,17 @@ impl Driver<'_> {
         if let Some(member) = self.member {
             groups.suspends(member).await;
         }
-        self.verb(Verb::Suspend, &[]).await?;
+        // The last bitmap follows at once: a guest that stands still does not wait for another way to the
+        // shim and back.
+        let last = Verb::Clean { last: true };
+        self.verb_before(Verb::Suspend, self.logs.then_some(last)).await?;
         self.member.inspect(|member| groups.stands(member));
         Ok(())
+    }
+
+    /// Has what is not memory recorded. The guest goes on then whatever came of it, so the shim is told of both.
+    async fn state(&mut self) -> Result<(), Failure> {
+        self.verb_before(Verb::State, Some(Verb::Resume)).await.map(drop)
     }
 
     /// Lets the guest go on, and its vifs.
@@ -220,38 +245,6 @@ impl Driver<'_> {
         let resumed = self.verb(Verb::Resume, &[]).await.map(drop);
         self.member.inspect(|member| self.link.groups().runs(member));
         resumed
-    }
-
-    /// Asks the shim for a verb and waits for its answer.
-    async fn verb(&mut self, verb: Verb, bulk: &[&[u8]]) -> Result<Outcome, Failure> {
-        let seq = self.seq;
-        self.seq = self.seq.wrapping_add(1);
-        if self.mailbox.lost.get() {
-            return Err(Failure::Cancelled);
-        }
-        self.mailbox.answer.reset();
-        let message = ToShim::Verb { job: self.mailbox.job, seq, verb };
-        self.link.send(&message, bulk).await.map_err(|_| Failure::Cancelled)?;
-        match self.mailbox.answer.wait().await {
-            Answer::Reply(to, result) if to == seq => result.map_err(Failure::Verb),
-            Answer::Reply(..) => Err(Failure::Protocol),
-            Answer::Lost => Err(Failure::Cancelled),
-        }
-    }
-
-    /// As [`Driver::verb`], for verbs whose bulk is slots and whose answer is where their grants
-    /// begin.
-    async fn grant(&mut self, verb: Verb, slots: impl Iterator<Item = u32>) -> Result<Gref, Failure> {
-        let mut bulk = [0u8; WINDOW_SLOTS * 4];
-        let mut len = 0;
-        for (slot, bytes) in slots.zip(bulk.as_chunks_mut().0) {
-            *bytes = slot.to_le_bytes();
-            len += bytes.len();
-        }
-        match self.verb(verb, &[bulk.get(..len).unwrap_or_default()]).await? {
-            Outcome::Window { first_ref } => Ok(Gref(first_ref)),
-            _ => Err(Failure::Protocol),
-        }
     }
 
     /// Has pages granted and maps them, for the last round. `false`: not all of them.
@@ -262,7 +255,9 @@ impl Driver<'_> {
         let mut at = 0;
         for chunk in slots.chunks(WINDOW_SLOTS) {
             let count = chunk.len() as u16;
-            match self.grant(Verb::Prepare { at, count }, chunk.iter().copied()).await {
+            let asked = self.ask_grants(Verb::Prepare { at, count }, chunk.iter().copied()).await;
+            let Ok(seq) = asked else { break };
+            match self.granted(seq).await {
                 Ok(first) => self.source.map(chunk, first),
                 Err(_) => break,
             }
@@ -272,113 +267,6 @@ impl Driver<'_> {
         }
         self.source.end_view();
         at as usize == slots.len()
-    }
-
-    /// Reads the batch: what is mapped, then the rest by a window.
-    async fn read(&mut self, how: How) -> Result<ReadDone<'static>, Failure> {
-        let copied_us = self.source.micros;
-        let mut window_us = 0;
-        let mut done = ReadDone::default();
-        if how == How::Keep {
-            done.sent += self.keep_prepared();
-        }
-        if !self.batch.is_empty() {
-            let began = now();
-            self.open_window(how == How::SendUnlessDirty, &mut done).await?;
-            window_us = began.elapsed().as_micros() as u64;
-            self.read_window(how, &mut done).await?;
-        }
-        done.pool_left = self.pool_left();
-        done.copy_us = window_us + self.source.micros.saturating_sub(copied_us);
-        Ok(done)
-    }
-
-    /// Copies what is mapped of the batch into the pool, and takes it off the batch. Returns how
-    /// many.
-    fn keep_prepared(&mut self) -> u32 {
-        let Self { link, source, batch, kept, .. } = self;
-        let began = now();
-        let before = batch.len();
-        batch.retain(|(slot, _)| {
-            if kept.len() == kept.capacity() || !source.is_prepared(*slot) {
-                return true;
-            }
-            let Some(mut page) = link.pool().take() else { return true };
-            let read = source.read(*slot, &mut page);
-            if read {
-                kept.push((*slot, page));
-            }
-            !read
-        });
-        let kept = (before - batch.len()) as u32;
-        let micros = began.elapsed().as_micros() as u64;
-        source.micros += micros;
-        self.prepared += kept;
-        self.prepared_us += micros;
-        kept
-    }
-
-    /// Copies the batch, on which the window is open, and sends or keeps it.
-    async fn read_window(&mut self, how: How, done: &mut ReadDone<'_>) -> Result<(), Failure> {
-        let mut at = 0;
-        while at < self.batch.len() {
-            let count = (self.batch.len() - at).min(CHUNK);
-            if how == How::Keep && self.keep(at, count)? {
-                done.sent += count as u32;
-            } else {
-                if how == How::Keep {
-                    self.spilled += count as u32;
-                }
-                let zeros = self.forward(at, count).await?;
-                done.sent += count as u32 - zeros;
-                done.zero += zeros;
-            }
-            at += count;
-            // The link's reader and other snapshots want their turn.
-            yield_now().await;
-        }
-        Ok(())
-    }
-
-    /// Has the shim grant the batch; slots left out drop from it.
-    async fn open_window(&mut self, skip_dirty: bool, done: &mut ReadDone<'_>) -> Result<(), Failure> {
-        let asked = self.batch.len();
-        self.half ^= 1;
-        let verb = Verb::Window { half: self.half, skip_dirty, count: self.batch.len() as u16 };
-        let mut batch = core::mem::take(&mut self.batch);
-        let first = self.grant(verb, batch.iter().map(|(slot, _)| *slot)).await;
-        for ((_, gref), i) in batch.iter_mut().zip(0..) {
-            *gref = Gref(first.as_ref().map_or(0, |first| first.0.wrapping_add(i)));
-        }
-        self.batch = batch;
-        first?;
-        let mut i = 0;
-        self.batch.retain(|_| {
-            i += 1;
-            !self.mailbox.is_left_out(i - 1)
-        });
-        done.skipped = (asked - self.batch.len()) as u32;
-        Ok(())
-    }
-
-    /// Copies a part of the batch into the pool. `false`: there is no room for it.
-    fn keep(&mut self, at: usize, count: usize) -> Result<bool, Failure> {
-        let from = self.batch.get(at..at + count).unwrap_or_default();
-        if self.kept.capacity() - self.kept.len() < count {
-            return Ok(false);
-        }
-        let Some(mut into) = source::take(self.link.pool(), count) else { return Ok(false) };
-        self.source.copy(from, &mut into)?;
-        self.kept.extend(from.iter().map(|(slot, _)| *slot).zip(into));
-        Ok(true)
-    }
-
-    /// Copies a part of the batch and sends it. Returns how many pages were zero.
-    async fn forward(&mut self, at: usize, count: usize) -> Result<u32, Failure> {
-        let from = self.batch.get(at..at + count).unwrap_or_default();
-        self.source.copy(from, &mut self.staging)?;
-        let pages = from.iter().map(|(slot, _)| *slot).zip(&self.staging);
-        self.sender.send(pages).await
     }
 
     /// Pages that may still be kept.

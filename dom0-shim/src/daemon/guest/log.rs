@@ -91,6 +91,10 @@ impl Guest {
         if !self.log_dirty {
             return Err(refuse(VerbErrorKind::NotAllowed, "log-dirty is off"));
         }
+        // Asked for together with the request to suspend, which may have come to nothing.
+        if last && !info.suspended() {
+            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is not suspended"));
+        }
         // A balloon that moved frames moved slots with them: the image would be wrong.
         if last && info.tot_pages != self.tot_pages {
             return Err(self.resized());
@@ -111,6 +115,7 @@ impl Guest {
         if last && self.log.keep {
             self.mark();
         }
+        self.state_due = last;
         Ok(gather(&self.frames, &by_pfn))
     }
 

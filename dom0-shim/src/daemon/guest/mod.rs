@@ -8,6 +8,7 @@
 
 mod grants;
 mod log;
+mod record;
 mod suspend;
 mod throttle;
 mod verdict;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use handoff::{VerbError, VerbErrorKind};
 use privcmd::xenstore;
 use serde_json::Value;
-use store::{Extents, State, StateKind};
+use store::{Extents, State};
 
 use super::allow::Attached;
 use super::cap::{self, Lowered};
@@ -71,7 +72,9 @@ pub(super) struct Guest {
     /// What is recorded of it besides memory: what can't change, once it is asked to suspend, and the rest
     /// when it stands still.
     state: State,
-    /// Why that could not be, when it was tried ahead of the verb.
+    /// Parts of it may be recorded ahead of the verb.
+    state_due: bool,
+    /// Why one could not be.
     stateless: Option<VerbError>,
 }
 
@@ -149,6 +152,7 @@ impl Guest {
             freeze: Duration::ZERO,
             suspended_for: Duration::ZERO,
             state: State::new(),
+            state_due: false,
             stateless: None,
         };
         guest.note()?;
@@ -198,11 +202,6 @@ impl Guest {
     /// Its disks.
     pub(super) fn disks(&mut self) -> &mut Disks {
         &mut self.disks
-    }
-
-    /// What is not memory, once recorded.
-    pub(super) fn take_state(&mut self) -> Option<State> {
-        self.has_state().then(|| std::mem::take(&mut self.state))
     }
 
     /// Notes in the journal how things stand, or are about to.
@@ -265,58 +264,6 @@ impl Guest {
     pub(super) fn resized(&self) -> VerbError {
         let what = format!("the memory of `{}` was resized during the snapshot", self.who.name);
         refuse(VerbErrorKind::Resized, what)
-    }
-
-    /// Records what `xl save` records besides memory and can't change any more: it need not stand still.
-    fn begin_state(&mut self) -> Verdict<()> {
-        let policy = self.xen.cpu_policy(self.who.domid).map_err(of_xen)?;
-        let config = serde_json::to_vec(&self.config).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
-        self.state = State::new();
-        self.record([
-            (StateKind::CpuidPolicy, policy.cpuid),
-            (StateKind::MsrPolicy, policy.msrs),
-            (StateKind::DomainConfig, config),
-        ])
-    }
-
-    /// Does what the verb `State` asks for before it does: the stub has got the last bitmap, and copies.
-    pub(super) fn state_ahead(&mut self) {
-        self.stateless = self.state().err();
-    }
-
-    /// The verb `State`: what `xl save` records besides memory, if the last bitmap can be believed.
-    pub(super) fn state(&mut self) -> Verdict<()> {
-        // Not tried again: the look for the log leaves it on.
-        if let Some(why) = self.stateless.take() {
-            return Err(why);
-        }
-        if !self.check()?.suspended() {
-            return Err(refuse(VerbErrorKind::NotAllowed, "the guest is not suspended"));
-        }
-        if self.has_state() {
-            return Ok(());
-        }
-        if self.log_dirty {
-            self.check_log_is_on()?;
-        }
-        let domid = self.who.domid;
-        let params = self.xen.hvm_params(domid).map_err(of_xen)?;
-        self.record([
-            (StateKind::TscInfo, self.xen.tsc_info(domid).map_err(of_xen)?.to_vec()),
-            (StateKind::HvmParams, store::state::hvm_params(&params)),
-            (StateKind::HvmContext, self.xen.hvm_context(domid).map_err(of_xen)?),
-        ])
-    }
-
-    fn has_state(&self) -> bool {
-        self.state.check_complete().is_ok()
-    }
-
-    fn record(&mut self, records: [(StateKind, Vec<u8>); 3]) -> Verdict<()> {
-        for (kind, body) in records {
-            self.state.insert(kind, body).map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
-        }
-        Ok(())
     }
 
     /// Undoes everything: the guest runs at full speed, is not logged, and grants nothing. What

@@ -104,6 +104,7 @@ impl Guest {
 
     /// Lets it go on, whatever became of its disks' snapshots.
     pub(super) fn let_go_on(&mut self) -> Verdict<()> {
+        self.state_due = false;
         let woken = |name: &str| {
             refuse(
                 VerbErrorKind::Hypervisor,

@@ -169,6 +169,7 @@ impl Server {
             networks,
             began,
             group,
+            haste: Vec::new(),
         };
         let result = match enlisted {
             Some(enlisted) => snapshot.run(&self.link, tell, enlisted),
