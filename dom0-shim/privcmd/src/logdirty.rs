@@ -44,7 +44,7 @@ impl Hypervisor {
             Ok(_) => Ok(()),
             // Xen says EINVAL both for "already on" and for "has a PCI device".
             Err(error) if error.errno() == Some(libc::EINVAL) => {
-                if has_pci_device(domid) {
+                if self.passes_devices(domid) {
                     Err(Error::LogDirtyPassthrough(domid))
                 } else {
                     Err(Error::LogDirtyOwned(domid))
@@ -54,6 +54,26 @@ impl Hypervisor {
             Err(error) if error.errno() == Some(libc::EBUSY) => Err(Error::LogDirtyOwned(domid)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether writes are logged; from now on they are. That it can't be begun shows that it is on, or that the
+    /// guest has a PCI device ([`Hypervisor::passes_devices`] tells, which takes xenstored's time).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`], [`Error::Hypercall`].
+    pub fn log_dirty_was_on(&self, domid: DomId) -> Result<bool, Error> {
+        match self.shadow_op(domid, SHADOW_OP_ENABLE_LOGDIRTY, 0, 0, 0) {
+            Ok(_) => Ok(false),
+            Err(error) if error.errno() == Some(libc::EINVAL) => Ok(true),
+            Err(error) => Err(error.or_gone(domid)),
+        }
+    }
+
+    /// Whether the guest has a PCI device, whose writes Xen can't log, as xenstore has it.
+    pub fn passes_devices(&self, domid: DomId) -> bool {
+        let listing = xenstore::Client::open()
+            .and_then(|mut client| client.directory(&format!("/libxl/{domid}/device/pci")));
+        listing.is_ok_and(|entries| !entries.is_empty())
     }
 
     /// Stops logging, whoever started it; no error when it was not on.
@@ -204,12 +224,6 @@ fn copy_bits(words: &mut [u64], bytes: &[u8], bits: u64) {
 
 /// Whether the toolstack has given the guest a PCI device. Best effort: it only picks the words of
 /// an error.
-fn has_pci_device(domid: DomId) -> bool {
-    let listing = xenstore::Client::open()
-        .and_then(|mut client| client.directory(&format!("/libxl/{domid}/device/pci")));
-    listing.is_ok_and(|entries| !entries.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,15 +120,25 @@ impl Guest {
     }
 
     /// Xen answers with an empty bitmap when somebody else has ended the log (as an `xl save` of
-    /// the same guest does at its end), and pages would be missing. That it can't be begun shows
-    /// that it is on. (Xen takes longer for that than for the bitmap.)
+    /// the same guest does at its end), and pages would be missing. Nothing but Xen is asked: xenstored has
+    /// other things to do when guests are suspended and resumed.
     pub(super) fn check_log_is_on(&self) -> Verdict<()> {
-        match self.xen.log_dirty_enable(self.who.domid) {
-            Err(privcmd::Error::LogDirtyOwned(_)) => Ok(()),
-            Err(e) => Err(of_xen(e)),
-            Ok(()) => Err(refuse(
+        match self.xen.log_dirty_was_on(self.who.domid).map_err(of_xen)? {
+            true => Ok(()),
+            false => Err(refuse(
                 VerbErrorKind::LogDirty,
                 format!("somebody else ended the logging of what `{}` writes", self.who.name),
+            )),
+        }
+    }
+
+    /// What [`Guest::check_log_is_on`] can't tell from a log, looked at when the guest runs again.
+    pub(super) fn check_no_devices(&self) -> Verdict<()> {
+        match self.xen.passes_devices(self.who.domid) {
+            false => Ok(()),
+            true => Err(refuse(
+                VerbErrorKind::LogDirty,
+                format!("`{}` was given a PCI device, whose writes can't be logged", self.who.name),
             )),
         }
     }

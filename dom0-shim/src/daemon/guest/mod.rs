@@ -56,6 +56,8 @@ pub(super) struct Guest {
     prepared: bool,
     log_dirty: bool,
     log: LogPlan,
+    /// The log was on when the guest stood still, as far as Xen alone can tell.
+    log_seen: bool,
     kept: KeptLogs,
     disks: Disks,
     /// The cap of its CPU time, if we have lowered it.
@@ -142,6 +144,7 @@ impl Guest {
             prepared: false,
             log_dirty: false,
             log,
+            log_seen: false,
             kept,
             disks,
             lowered: None,
@@ -249,11 +252,14 @@ impl Guest {
         }
     }
 
-    /// The guest's populated frames are those of the start. Equal numbers at the last `Clean` do
-    /// not prove it: a balloon may have given frames back and taken others, and a frame that was
-    /// never written to since is not dirty. Looked at when the guest runs again, because it takes
-    /// as long as a round; a guest that is gone by then was the same when it was suspended.
+    /// The guest's populated frames are those of the start, and no device has written to them. Equal
+    /// numbers at the last `Clean` do not prove it: a balloon may have given frames back and taken others,
+    /// and a frame that was never written to since is not dirty. Looked at when the guest runs again,
+    /// because it takes as long as a round; a guest that is gone by then was the same when it was suspended.
     pub(super) fn check_frames(&self) -> Verdict<()> {
+        if self.log_seen {
+            self.check_no_devices()?;
+        }
         match self.xen.frames(self.who.domid) {
             Ok(frames) if frames != self.frames => Err(self.resized()),
             _ => Ok(()),

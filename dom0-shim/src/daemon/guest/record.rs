@@ -59,6 +59,7 @@ impl Guest {
         let (kind, body) = if self.state.get(StateKind::TscInfo).is_none() {
             if self.log_dirty {
                 self.check_log_is_on()?;
+                self.log_seen = true;
             }
             (StateKind::TscInfo, self.xen.tsc_info(domid).map_err(of_xen)?.to_vec())
         } else if self.state.get(StateKind::HvmContext).is_none() {
