@@ -210,17 +210,18 @@ impl Snapshot<'_> {
             Verb::Revoke => guest.revoke(),
             Verb::Suspend => guest.suspend().inspect(|()| self.haste.push(self.connection.reader.hasten())),
             Verb::State => guest.state(),
-            Verb::Resume => {
-                let resumed = guest.resume();
-                self.haste.clear();
-                resumed
-            }
+            Verb::Resume => guest.resume(),
         };
         fault::at(fault::step_of(verb));
         if let Err(e) = &result {
             tracing::warn!(?verb, kind = ?e.kind, detail = %e.detail, "verb failed");
         }
-        reply(result.map(|()| Outcome::Done), &[])
+        reply(result.map(|()| Outcome::Done), &[])?;
+        if matches!(verb, Verb::Resume) {
+            self.haste.clear();
+            self.guest.after_resume();
+        }
+        Ok(())
     }
 
     /// The stub's words for a failure, for the operator.

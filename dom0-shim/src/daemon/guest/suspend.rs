@@ -28,6 +28,8 @@ pub(super) enum Suspended {
     Asked,
     /// It does, since then, because we asked.
     Since(Instant),
+    /// It goes on, and nobody was told.
+    Woken,
     /// It did already, because of someone else: not ours to resume.
     Foreign,
 }
@@ -95,15 +97,36 @@ impl Guest {
     }
 
     /// The verb `Resume`. What its disks have must be as old as its memory: it goes on when their
-    /// snapshots are taken, or can't be.
+    /// snapshots are taken, or can't be. [`Guest::after_resume`] is to follow.
     pub(in super::super) fn resume(&mut self) -> Verdict<()> {
         let disks = self.disks.end();
-        self.let_go_on()?;
+        self.wake()?;
         disks.map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))
     }
 
-    /// Lets it go on, whatever became of its disks' snapshots.
+    /// What is to be done when the guest goes on, and need not be waited for: its vifs wait for the answer to
+    /// `Resume`. What fails, [`Guest::release`] tries again.
+    pub(in super::super) fn after_resume(&mut self) {
+        if let Err(e) = self.let_go_on() {
+            tracing::warn!(guest = self.who.name, error = %e.detail, "telling that it goes on");
+        }
+    }
+
+    /// Lets it go on, whatever became of its disks' snapshots, and tells everybody.
     pub(super) fn let_go_on(&mut self) -> Verdict<()> {
+        self.wake()?;
+        if self.suspended != Suspended::Woken {
+            return Ok(());
+        }
+        self.look_for_thieves();
+        // The guest gets back at once what it had; if that fails, the end tries again.
+        if let Err(e) = self.unthrottle() {
+            tracing::error!(guest = self.who.name, error = %e.detail, "giving its CPU time back");
+        }
+        self.settle()
+    }
+
+    fn wake(&mut self) -> Verdict<()> {
         self.state_due = false;
         let woken = |name: &str| {
             refuse(
@@ -112,7 +135,7 @@ impl Guest {
             )
         };
         match self.suspended {
-            Suspended::No => Ok(()),
+            Suspended::No | Suspended::Woken => Ok(()),
             Suspended::Asked => self.withdraw(),
             Suspended::Foreign => {
                 self.suspended = Suspended::No;
@@ -121,12 +144,8 @@ impl Guest {
             Suspended::Since(since) => match self.xen.resume_fast(self.who.domid) {
                 Ok(()) => {
                     self.suspended_for = since.elapsed();
-                    self.look_for_thieves();
-                    // The guest gets back at once what it had; if that fails, the end tries again.
-                    if let Err(e) = self.unthrottle() {
-                        tracing::error!(guest = self.who.name, error = %e.detail, "giving its CPU time back");
-                    }
-                    self.settle()
+                    self.suspended = Suspended::Woken;
+                    Ok(())
                 }
                 Err(privcmd::Error::NotSuspended(_)) => {
                     self.settle()?;
@@ -139,10 +158,12 @@ impl Guest {
 
     /// The guest runs: tell xenstored, or it would not report the domain's end, and the journal.
     pub(super) fn settle(&mut self) -> Verdict<()> {
-        self.suspended = Suspended::No;
+        self.suspended = Suspended::Woken;
         let told = self.store.resume(self.who.domid);
         self.note().map_err(|e| refuse(VerbErrorKind::Hypervisor, e.message))?;
-        told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))
+        told.map_err(|e| refuse(VerbErrorKind::Hypervisor, e))?;
+        self.suspended = Suspended::No;
+        Ok(())
     }
 
     /// Takes back a request to suspend. A guest that has read it already may suspend yet: what
