@@ -113,7 +113,16 @@ snapshot_as_raw() {
 # fsck_clone FILE: a disk as it was at the cut, as after a loss of power: its ext4 must need no more
 # than its journal, and be right then.
 fsck_clone() {
-    e2fsck -p "$1" >fsck.log 2>&1
+    local disk=$1
+    case $1 in
+    *.qcow2)
+        disk=${1%.qcow2}.raw
+        run qemu-img check -q -f qcow2 "$1"
+        run qemu-img convert -f qcow2 -O raw "$1" "$disk"
+        ;;
+    esac
+    e2fsck -p "$disk" >fsck.log 2>&1
     [ $? -le 1 ] || { cat fsck.log; fail "fsck of $1 had more to do than the journal"; }
-    run e2fsck -fn "$1"
+    run e2fsck -fn "$disk"
+    [ "$disk" = "$1" ] || rm "$disk"
 }

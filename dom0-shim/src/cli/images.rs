@@ -319,6 +319,8 @@ pub(super) fn rm(cli: &Cli, images: &[String], unfinished: bool) -> Result<()> {
                 false => println!("removed what was left of {left}"),
             }
         }
+        // Disks that came for images which never did.
+        disks::settle_all(&cli.images);
     }
     let mut left: Vec<&String> = images.iter().collect();
     while !left.is_empty() {

@@ -293,7 +293,8 @@ pub enum Command {
         // An id of its own: clap keeps `images` for the option of that name.
         #[arg(id = "names", value_name = "IMAGE", required_unless_present = "unfinished")]
         images: Vec<String>,
-        /// What restores that were killed have left on this host: paused domains, and copies of disks.
+        /// What restores that were killed have left on this host: paused domains, copies of disks, and disks
+        /// that came for images which never did.
         /// Not while a group is being restored
         #[arg(long)]
         unfinished: bool,

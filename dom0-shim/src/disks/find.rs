@@ -205,7 +205,11 @@ pub fn record(id: &ImageId, disk: &Disk, way: &Way) -> Record {
         Way::Thick(volume) => Kept::Thick { source: volume.full(), snapshot: snapshot(volume) },
         Way::Reflink(file) => {
             let folder = file.parent().unwrap_or(Path::new("/"));
-            Kept::Reflink { source: file.clone(), snapshot: file_name_in(folder, id, &disk.vdev) }
+            Kept::Reflink {
+                source: file.clone(),
+                snapshot: file_name_in(folder, id, &disk.vdev),
+                qcow2: false,
+            }
         }
         Way::Qcow2(found) => {
             Kept::Qcow2 { source: found.file.clone(), snapshot: volume_name(id, &disk.vdev) }

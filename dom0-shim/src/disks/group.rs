@@ -8,7 +8,7 @@ use store::group::Group;
 use store::{GroupName, ImageId};
 
 use super::notes::Notes;
-use super::{Record, of_folder, settle_claimed};
+use super::{Kept, Record, of_folder, settle_claimed};
 use crate::error::Result;
 
 /// Removes a group with its images here, and then the snapshots of their disks. Returns the images, and
@@ -24,6 +24,9 @@ pub fn remove_group(images: &Path, name: &GroupName) -> store::Result<(Vec<Image
     let mut notes = Vec::new();
     for (records, id) in &members {
         let own = |record: &&Record| record.has_snapshot() && record.is_of(id);
+        if let Some(unknown) = records.iter().find(|record| record.kept == Kept::Unknown) {
+            snapshots = snapshots.and(unknown.remove_snapshot());
+        }
         let records: Vec<Record> = records.iter().filter(own).cloned().collect();
         if !records.is_empty() {
             snapshots = snapshots.and(Notes::of(images).put(id, &records).map(|note| notes.push((id, note))));

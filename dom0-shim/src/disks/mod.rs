@@ -50,10 +50,13 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
     let Some(id) = name.and_then(|name| name.parse::<ImageId>().ok()) else {
         return store::remove(path).map(Ok);
     };
-    let records: Vec<Record> =
-        of_folder(path).into_iter().filter(|r| r.has_snapshot() && r.is_of(&id)).collect();
+    let mut records = of_folder(path);
+    let unknown = records.iter().find(|r| r.kept == Kept::Unknown).cloned();
+    records.retain(|r| r.has_snapshot() && r.is_of(&id));
+    // What can't be removed is told, once the image is gone.
+    let told = unknown.map_or(Ok(()), |record| record.remove_snapshot());
     if records.is_empty() {
-        return store::remove(path).map(Ok);
+        return store::remove(path).map(|()| told);
     }
     let notes = Notes::of(dir);
     // Held until the image is gone: who settles notes meanwhile would find it there, and forget the note.
@@ -62,7 +65,7 @@ pub fn remove_image(path: &Path) -> store::Result<Result<()>> {
         let _ = notes.remove(&id);
         return Err(e);
     }
-    Ok(noted.and_then(|claim| settle_claimed(dir, &id, claim)))
+    Ok(noted.and_then(|claim| settle_claimed(dir, &id, claim)).and(told))
 }
 
 /// Decides about the snapshots that were noted for an image: they stay where it is there, or is to be

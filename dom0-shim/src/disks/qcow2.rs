@@ -13,7 +13,10 @@
 //! **Clones.** A restored guest gets a new file beside, into which `qemu-img` copies what the snapshot
 //! has (also of a backing file, of which the copy is independent then). It reads a file that a QEMU may be
 //! writing to: what a snapshot has does not change as long as it is there, and the image's lock keeps it.
+//! What goes to another host is such a file as well ([`carry`]).
 
+mod carry;
+mod header;
 mod qmp;
 mod users;
 
@@ -28,6 +31,7 @@ use serde_json::{Value, json};
 
 use super::tool::{run, sockets};
 use crate::error::{Context, Error, Result};
+pub(super) use carry::{check_came, check_own, is_able, measure, take_out};
 use qmp::Client;
 
 /// What names of snapshots begin with: nothing else is ever removed.
@@ -221,7 +225,7 @@ pub fn exists(file: &Path, name: &str) -> Result<bool> {
     if !file.exists() {
         return Ok(false);
     }
-    let report = run("qemu-img", &["info", "-U", "--output=json", &shown(file)?])?;
+    let report = run("qemu-img", &["info", "-U", "-f", "qcow2", "--output=json", &shown(file)?])?;
     let report: Value = serde_json::from_str(&report).context("reading what qemu-img says")?;
     Ok(snapshots(&report, "/snapshots").iter().any(|found| found == name))
 }
@@ -288,6 +292,9 @@ pub fn clone(file: &Path, name: &str, to: &Path) -> Result<()> {
     }
     filled
 }
+
+#[cfg(test)]
+pub(super) use header::tests::header as header_of;
 
 #[cfg(test)]
 mod tests;

@@ -44,12 +44,16 @@ pub enum Kept {
         /// The snapshot.
         snapshot: String,
     },
-    /// A reflink copy of a file.
+    /// A reflink copy of a file; on a host that the image was brought to, a file of its own.
     Reflink {
         /// The guest's file.
         source: PathBuf,
         /// The copy.
         snapshot: PathBuf,
+        /// Whether it is a qcow2 file: only one that was brought. A release that does not know this field
+        /// does the right thing with it all the same, as a file's octets are what it copies and removes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        qcow2: bool,
     },
     /// A snapshot inside the guest's own qcow2 file.
     Qcow2 {
@@ -68,12 +72,20 @@ pub enum Kept {
         /// What it is.
         source: String,
     },
+    /// Something that another release keeps: it must be told, not taken for nothing.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Record {
     /// Whether there is a snapshot that goes with the image.
     pub fn has_snapshot(&self) -> bool {
         !matches!(self.kept, Kept::ReadOnly { .. } | Kept::LeftOut { .. })
+    }
+
+    /// Whether it is in a qcow2 file, or is one.
+    pub(super) fn is_qcow2(&self) -> bool {
+        matches!(self.kept, Kept::Qcow2 { .. } | Kept::Reflink { qcow2: true, .. })
     }
 
     /// Whether the snapshot's name is the one that a disk of this image gets: only then is it ours.
@@ -90,7 +102,14 @@ impl Record {
                 source.is_absolute() && *snapshot == volume_name(id, &self.vdev)
             }
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
+            Kept::Unknown => false,
         }
+    }
+
+    /// What to say of one that is not known.
+    pub(super) fn unknown() -> Error {
+        Error::new("it is kept in a way that this release of Luthier does not know")
+            .hint("Use the release that made the image, or a newer one")
     }
 
     /// Removes the snapshot, which may be there, half there, or gone. The caller has looked whether it
@@ -105,6 +124,7 @@ impl Record {
             Kept::Reflink { snapshot, .. } => reflink::remove(snapshot),
             Kept::Qcow2 { source, snapshot } => qcow2::remove_snapshot(source, snapshot),
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Ok(()),
+            Kept::Unknown => Err(Self::unknown()),
         }
         .map_err(|e| Error { message: format!("disk {}: {}", self.vdev, e.message), ..e })
     }
@@ -117,7 +137,15 @@ impl fmt::Display for Record {
         match &self.kept {
             Kept::Thin { source, snapshot } => write!(f, "{vdev}: {snapshot}, a thin snapshot of {source}"),
             Kept::Thick { source, snapshot } => write!(f, "{vdev}: {snapshot}, a snapshot of {source}"),
-            Kept::Reflink { source, snapshot } => {
+            Kept::Reflink { source, snapshot, qcow2: true } => {
+                write!(
+                    f,
+                    "{vdev}: {}, a qcow2 file brought here from {}",
+                    snapshot.display(),
+                    source.display()
+                )
+            }
+            Kept::Reflink { source, snapshot, .. } => {
                 write!(f, "{vdev}: {}, a reflink copy of {}", snapshot.display(), source.display())
             }
             Kept::Qcow2 { source, snapshot } => {
@@ -125,6 +153,7 @@ impl fmt::Display for Record {
             }
             Kept::ReadOnly { source } => write!(f, "{vdev}: {source}, which the guest can't write to"),
             Kept::LeftOut { source } => write!(f, "{vdev}: {source}, left out"),
+            Kept::Unknown => write!(f, "{vdev}: kept in a way that this release does not know"),
         }
     }
 }

@@ -172,13 +172,19 @@ fn clone(
                 what: What::Volume { group: group.to_owned(), name: name(n) },
             })
         }
-        Kept::Reflink { snapshot, .. } => {
+        Kept::Reflink { snapshot, qcow2, .. } => {
             if !snapshot.is_file() {
                 return Err(gone(&snapshot.display()));
             }
             // Beside the disk that it was, as long as that folder is there.
             let folder = snapshot.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-            let to = free_name(folder, &name, "raw");
+            let ending = if *qcow2 {
+                qcow2::check_own(snapshot)?;
+                "qcow2"
+            } else {
+                "raw"
+            };
+            let to = free_name(folder, &name, ending);
             let path = to.to_string_lossy().into_owned();
             tell(&path)?;
             reflink::clone(snapshot, &to)?;
@@ -196,6 +202,7 @@ fn clone(
             Ok(Made { vdev: vdev.clone(), path, what: What::File(to) })
         }
         Kept::ReadOnly { .. } | Kept::LeftOut { .. } => Err(Error::new("there is no snapshot of it")),
+        Kept::Unknown => Err(Record::unknown()),
     }
 }
 

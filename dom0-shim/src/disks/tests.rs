@@ -45,7 +45,10 @@ fn id(text: &str) -> ImageId {
 
 fn file_record(dir: &Path, id: &ImageId) -> Record {
     let snapshot = record::file_name_in(dir, id, "xvda");
-    Record { vdev: "xvda".into(), kept: Kept::Reflink { source: dir.join("web.raw"), snapshot } }
+    Record {
+        vdev: "xvda".into(),
+        kept: Kept::Reflink { source: dir.join("web.raw"), snapshot, qcow2: false },
+    }
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn only_names_that_the_image_gives_are_its_own() {
     assert!(record.is_of(&own) && !record.is_of(&other));
     let file = |snapshot: &str| Record {
         vdev: "xvda".into(),
-        kept: Kept::Reflink { source: "/srv/web.raw".into(), snapshot: snapshot.into() },
+        kept: Kept::Reflink { source: "/srv/web.raw".into(), snapshot: snapshot.into(), qcow2: false },
     };
     for path in
         ["/srv/web.raw", "/srv/web@20261122T081500Z-xvda.raw", "luthier-disks/web@20261122T081500Z-xvda.raw"]
@@ -255,4 +258,21 @@ fn snapshots_of_an_image_that_another_host_keeps_stay_and_go_with_its_group() {
     let (removed, snapshots) = remove_group(&images, &name).unwrap();
     snapshots.unwrap();
     assert_eq!((removed.len(), folder.copies()), (0, 0));
+}
+
+#[test]
+fn what_another_release_keeps_is_told_and_not_taken_for_nothing() {
+    let folder = Folder::new("unknown");
+    let own = id("a@20261122T081500Z");
+    let report = json!({"disks": [folder.copy(&own), {"vdev": "xvdb", "how": "by-magic", "spell": [1, 2]}]});
+    let records = of_report(&report);
+    assert_eq!((records.len(), &records[1].kept), (2, &Kept::Unknown));
+    assert!(records[1].has_snapshot() && !records[1].is_of(&own));
+    let image = folder.images().join(own.as_str());
+    fs::create_dir(&image).unwrap();
+    fs::write(image.join("manifest.json"), json!({"report": report}).to_string()).unwrap();
+    // The image goes with what is known, and the rest is named.
+    let left = remove_image(&image).unwrap().unwrap_err();
+    assert!(left.message.contains("disk xvdb: it is kept in a way that this release"), "{left}");
+    assert!(!image.exists() && folder.copies() == 0);
 }

@@ -1,5 +1,8 @@
 //! Running the tools of LVM, of the device mapper and of QEMU; and where those have their files.
 
+use std::fs::File;
+#[cfg(test)]
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use crate::error::{Context, Error, Result};
@@ -9,13 +12,31 @@ use crate::error::{Context, Error, Result};
 /// # Errors
 /// It can't be run, or it says no: then its last words.
 pub(super) fn run(tool: &str, args: &[&str]) -> Result<String> {
+    run_with(tool, args, Stdio::null())
+}
+
+/// What a tool of [`run_into`] calls the file.
+pub(super) const INTO: &str = "/proc/self/fd/0";
+
+/// The same with a file that has no name (any more): the tool writes to [`INTO`].
+pub(super) fn run_into(tool: &str, args: &[&str], file: &File) -> Result<String> {
+    #[cfg(test)]
+    if fake::is_set() {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let args: Vec<&str> = args.iter().map(|a| if *a == INTO { &*path } else { *a }).collect();
+        return run(tool, &args);
+    }
+    run_with(tool, args, file.try_clone().context("passing a file on")?.into())
+}
+
+fn run_with(tool: &str, args: &[&str], input: Stdio) -> Result<String> {
     #[cfg(test)]
     if let Some(said) = fake::run(tool, args) {
         return said;
     }
     let output = Command::new(tool)
         .args(args)
-        .stdin(Stdio::null())
+        .stdin(input)
         // Messages are compared, and numbers are read.
         .env("LC_ALL", "C")
         // LVM complains about our files otherwise.
@@ -65,6 +86,10 @@ pub(super) mod fake {
     /// From now on this answers, and volumes are files in a folder.
     pub(in crate::disks) fn set(devices: &str, tool: impl FnMut(&str, &[&str]) -> Result<String> + 'static) {
         FAKE.with(|fake| *fake.borrow_mut() = Some((devices.to_owned(), Box::new(tool))));
+    }
+
+    pub(super) fn is_set() -> bool {
+        FAKE.with(|fake| fake.borrow().is_some())
     }
 
     pub(super) fn run(tool: &str, args: &[&str]) -> Option<Result<String>> {

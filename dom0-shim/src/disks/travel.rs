@@ -1,14 +1,17 @@
-//! An image's disks on their way to another host: which there are, whether there is a place for them,
-//! sending them, and making them anew.
+//! An image's disks on their way to another host: which there are, and sending them ([`leave`]); whether
+//! there is a place for them, and making them anew.
 //!
 //! On the other host they are what they were here: the snapshots of an image, named after it, that go
 //! with it and are cloned for its guest. So whatever becomes of the copy is what becomes of every image:
 //! a copy that was cut short leaves a note and is settled ([`super::settle`]); one that is whole goes by
-//! `luthier rm`. The bytes are as [`sparse`] has them.
+//! `luthier rm`. The bytes are as [`sparse`] has them. A qcow2 file that came is looked at before anybody
+//! else may: QEMU must never follow it to another file.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod leave;
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
@@ -19,6 +22,7 @@ use super::notes::{Claim, Notes};
 use super::record::{file_name_in, volume_name};
 use super::{Kept, Record, lvm, of_report, qcow2, settle_claimed, sparse};
 use crate::error::{Context, Error, Result};
+pub use leave::{Leaving, check_room_to_leave, travellers};
 
 /// Octets of a file system that are left free, whatever comes: others live there.
 const LEFT_FREE: u64 = 16 << 20;
@@ -38,6 +42,9 @@ pub struct Traveller {
     /// How much of that is in use.
     #[serde(default)]
     used: u64,
+    /// Of a qcow2 file, the size that its guest sees; zero as long as nobody has looked.
+    #[serde(default)]
+    size: u64,
 }
 
 /// Where disks are made.
@@ -83,80 +90,6 @@ impl std::str::FromStr for Place {
                 .hint("As in vg/pool for a thin volume, vg/ for another, or /srv/disks for a file")),
         }
     }
-}
-
-/// The snapshot of a disk, open.
-enum Source {
-    Volume(lvm::Readable),
-    File(File),
-}
-
-impl Source {
-    fn open(record: &Record) -> Result<Option<Self>> {
-        Ok(match &record.kept {
-            Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
-                Some(Self::Volume(lvm::Readable::open(snapshot)?))
-            }
-            Kept::Reflink { snapshot, .. } => {
-                let named = format!("opening {}", snapshot.display());
-                Some(Self::File(File::open(snapshot).context(named)?))
-            }
-            Kept::Qcow2 { .. } => return Err(stays()),
-            Kept::ReadOnly { .. } | Kept::LeftOut { .. } => None,
-        })
-    }
-
-    fn file(&self) -> &File {
-        match self {
-            Self::Volume(volume) => &volume.file,
-            Self::File(file) => file,
-        }
-    }
-
-    /// Size, and how much of it is in use.
-    fn figures(&self) -> Result<(u64, u64)> {
-        match self {
-            Self::Volume(volume) => Ok((volume.octets, volume.used)),
-            Self::File(file) => {
-                let m = file.metadata().context("looking at the disk")?;
-                Ok((m.len(), m.len().min(m.blocks().saturating_mul(512))))
-            }
-        }
-    }
-}
-
-/// The disks of an image, for another host to look at.
-///
-/// # Errors
-/// A snapshot is not here (any more).
-pub fn travellers(image: &Image) -> Result<Vec<Traveller>> {
-    let records = of_report(&image.manifest().report);
-    records.into_iter().map(|record| traveller(record.clone()).map_err(|e| of_disk(&record, e))).collect()
-}
-
-fn traveller(record: Record) -> Result<Traveller> {
-    let to = match &record.kept {
-        Kept::Thin { snapshot, .. } => {
-            let volume = lvm::find(snapshot)?;
-            Some(Place::Pool { group: volume.group, pool: volume.pool })
-        }
-        Kept::Thick { snapshot, .. } => Some(Place::Group(lvm::find(snapshot)?.group)),
-        Kept::Reflink { source, .. } => {
-            Some(Place::Folder(source.parent().unwrap_or(Path::new("/")).to_owned()))
-        }
-        Kept::Qcow2 { .. } => return Err(stays()),
-        Kept::ReadOnly { .. } | Kept::LeftOut { .. } => None,
-    };
-    let (octets, used) = Source::open(&record)?.map_or(Ok((0, 0)), |source| source.figures())?;
-    // The image's, and then its guest's own, which shares nothing with it.
-    let used = if matches!(to, Some(Place::Group(_))) { octets.saturating_mul(2) } else { used };
-    Ok(Traveller { record, to, octets, used })
-}
-
-/// A snapshot inside a qcow2 file has no place of its own.
-fn stays() -> Error {
-    Error::new("it is a snapshot inside a qcow2 file, which does not travel to another host")
-        .hint("Restore that guest on its own host, and move the new file yourself")
 }
 
 fn of_disk(record: &Record, e: Error) -> Error {
@@ -206,10 +139,13 @@ impl Traveller {
                 let (source, snapshot) = there(group, source);
                 Kept::Thick { source, snapshot }
             }
-            (Kept::Reflink { source, .. }, Some(Place::Folder(folder))) => Kept::Reflink {
-                source: folder.join(source.file_name().unwrap_or_default()),
-                snapshot: file_name_in(folder, id, vdev),
-            },
+            (Kept::Reflink { source, .. } | Kept::Qcow2 { source, .. }, Some(Place::Folder(folder))) => {
+                Kept::Reflink {
+                    source: folder.join(source.file_name().unwrap_or_default()),
+                    snapshot: file_name_in(folder, id, vdev),
+                    qcow2: self.record.is_qcow2(),
+                }
+            }
             (kept, _) => kept.clone(),
         };
         Record { vdev: vdev.clone(), kept }
@@ -234,7 +170,12 @@ fn check_one(disk: &Traveller, used: u64) -> Result<()> {
     match (&disk.to, &disk.record.kept) {
         (Some(Place::Pool { group, pool }), _) => lvm::check_room(group, pool, disk.octets, used),
         (Some(Place::Group(group)), _) => lvm::check_group(group, disk.octets, used),
-        (Some(Place::Folder(folder)), _) => check_folder(folder, used),
+        (Some(Place::Folder(folder)), _) => {
+            if disk.record.is_qcow2() {
+                qcow2::is_able()?;
+            }
+            check_folder(folder, used)
+        }
         (None, Kept::ReadOnly { source } | Kept::LeftOut { source }) => {
             match source.is_empty() || Path::new(source).exists() {
                 true => Ok(()),
@@ -252,8 +193,7 @@ fn check_folder(folder: &Path, used: u64) -> Result<()> {
         return Err(Error::new(format!("there is no folder {shown}"))
             .hint(format!("Make it: mkdir -p {shown}; or use another: --disk")));
     }
-    let stat = statvfs(folder).context(format!("looking at {shown}"))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(LEFT_FREE);
+    let free = free_in(folder)?;
     if free < used {
         return Err(Error::new(format!(
             "{} MiB are needed in {shown}, and {} MiB are free there",
@@ -265,17 +205,10 @@ fn check_folder(folder: &Path, used: u64) -> Result<()> {
     Ok(())
 }
 
-/// Sends the contents of all disks that go, one after the other.
-///
-/// # Errors
-/// One can't be read, or nobody takes it.
-pub fn send(disks: &[Traveller], out: &mut impl Write) -> Result<()> {
-    for disk in disks {
-        if let Some(source) = Source::open(&disk.record).map_err(|e| of_disk(&disk.record, e))? {
-            sparse::send(source.file(), disk.octets, out).map_err(|e| of_disk(&disk.record, e))?;
-        }
-    }
-    Ok(())
+/// Octets that may be taken of a folder's file system.
+fn free_in(folder: &Path) -> Result<u64> {
+    let stat = statvfs(folder).context(format!("looking at {}", folder.display()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(LEFT_FREE))
 }
 
 /// Disks that came for an image that is yet to come: they stay if it does.
@@ -288,7 +221,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Makes all disks of the image `id` of what [`send`] wrote. They are noted before the first is
+    /// Makes all disks of the image `id` of what [`Leaving::send`] wrote. They are noted before the first is
     /// made, and gone when this fails.
     ///
     /// # Errors
@@ -348,7 +281,7 @@ fn make(disk: &Traveller, record: &Record, input: &mut impl Read) -> Result<()> 
             drop(file);
             lvm::seal(snapshot)
         }
-        (Kept::Reflink { snapshot, .. }, Some(Place::Folder(folder))) => {
+        (Kept::Reflink { snapshot, qcow2, .. }, Some(Place::Folder(folder))) => {
             let named = || format!("making {}", snapshot.display());
             let inner = snapshot.parent().unwrap_or(Path::new("/"));
             // What is in there are guests' disks: for root only.
@@ -358,6 +291,9 @@ fn make(disk: &Traveller, record: &Record, input: &mut impl Read) -> Result<()> 
             let file = opened.context(named())?;
             file.set_len(disk.octets).context(named())?;
             sparse::receive(input, &file, disk.octets, &mut || check_folder(folder, 0))?;
+            if *qcow2 {
+                qcow2::check_came(snapshot, &file, disk.size)?;
+            }
             fs::File::open(inner).and_then(|inner| inner.sync_all()).context(named())
         }
         (Kept::ReadOnly { .. } | Kept::LeftOut { .. }, _) => Ok(()),
@@ -375,9 +311,13 @@ pub fn are_here(image: &Image) -> Result<()> {
             Kept::Thin { snapshot, .. } | Kept::Thick { snapshot, .. } => {
                 lvm::exists(snapshot).unwrap_or(false)
             }
+            Kept::Reflink { snapshot, qcow2: true, .. } => {
+                snapshot.is_file() && qcow2::check_own(snapshot).is_ok()
+            }
             Kept::Reflink { snapshot, .. } => snapshot.is_file(),
             Kept::Qcow2 { source, snapshot } => qcow2::exists(source, snapshot)?,
             Kept::ReadOnly { .. } | Kept::LeftOut { .. } => true,
+            Kept::Unknown => return Err(of_disk(&record, Record::unknown())),
         };
         if !here {
             return Err(Error::new(format!("its disk {record} is not here"))

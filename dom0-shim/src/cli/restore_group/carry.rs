@@ -15,7 +15,7 @@ use store::{ExportOptions, ImageId, ImportOptions};
 use crate::cli::{Cli, images, print};
 use crate::disks::notes::Notes;
 use crate::disks::settle_all;
-use crate::disks::travel::{self, Arrived, Traveller};
+use crate::disks::travel::{self, Arrived, Leaving, Traveller};
 use crate::error::{Context, Error, Result};
 
 /// The version of the stream.
@@ -34,12 +34,17 @@ struct Head {
     report: Map<String, Value>,
 }
 
-/// The disks of images of this host that are asked for: a list for each.
+/// The disks of images of this host that are asked for: a list for each. There is room here to send them all.
 pub(super) fn disks(cli: &Cli, asked: &[u8]) -> Result<Value> {
     let asked: Value = serde_json::from_slice(asked).context("of which images the disks are asked for")?;
     let names = print::items(&asked, "images").iter().filter_map(Value::as_str);
-    let disks = names.map(|name| travel::travellers(&images::open(cli, name)?));
-    Ok(json!({"disks": disks.collect::<Result<Vec<_>>>()?}))
+    let mut all: Vec<Vec<Traveller>> = Vec::new();
+    for name in names {
+        let blame = |e: Error| Error { message: format!("{name} can't be sent: {}", e.message), ..e };
+        all.push(travel::travellers(&images::open(cli, name)?).map_err(blame)?);
+        travel::check_room_to_leave(&all.iter().flatten().collect::<Vec<_>>()).map_err(blame)?;
+    }
+    Ok(json!({"disks": all}))
 }
 
 /// Whether there is a place here for the disks of all members that are to come.
@@ -70,13 +75,14 @@ pub(super) fn room(asked: &[u8]) -> Result<Value> {
 pub(super) fn export(cli: &Cli, image: &str, out: &mut impl Write) -> Result<()> {
     let image = images::open(cli, image)?;
     let m = image.manifest();
-    let disks = travel::travellers(&image)?;
+    let leaving = Leaving::of(&image)?;
+    let disks = leaving.disks().to_vec();
     let report = m.report.as_object().cloned().unwrap_or_default();
     let head = Head { luthier_image: STREAM, guest: m.guest.clone(), disks, report };
     let mut out = BufWriter::with_capacity(1 << 20, out);
     serde_json::to_writer(&mut out, &head).context("sending the image")?;
     out.write_all(b"\n").context("sending the image")?;
-    travel::send(&head.disks, &mut out)?;
+    leaving.send(&mut out)?;
     store::export_xl(&image, &mut out, ExportOptions::default())?;
     out.flush().context("sending the image")
 }

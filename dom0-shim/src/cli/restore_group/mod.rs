@@ -46,7 +46,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "HOST=ADDRESS", value_parser = pair, help_heading = GROUPS)]
     pub address: Vec<(String, String)>,
     /// Of a group: where a member's disk is made when it goes to another host: a thin pool (vg/pool), a
-    /// volume group (vg/) or a folder [default: those of the same name]
+    /// volume group (vg/) or a folder, also of qcow2 files [default: those of the same name]
     #[arg(long, value_name = "VM:VDEV=PLACE", value_parser = disk, help_heading = GROUPS)]
     pub disk: Vec<DiskPlace>,
     /// Of a group: restore copies, named so after their originals, with uuids of their own

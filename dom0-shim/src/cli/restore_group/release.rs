@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// The version of `luthier restore-member`: what it is asked, and what it answers. It changes with whatever a
 /// `luthier` of the version before would not understand, or would do in another way.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 /// The field that tells it.
 const FIELD: &str = "restore_version";

@@ -39,7 +39,7 @@ fn world(name: &str) -> (World, Disks) {
     fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
     fs::create_dir_all(folder.join("images")).unwrap();
     fs::write(&snapshot, "").unwrap();
-    let kept = Kept::Reflink { source: folder.join("web.raw"), snapshot: snapshot.clone() };
+    let kept = Kept::Reflink { source: folder.join("web.raw"), snapshot: snapshot.clone(), qcow2: false };
     let records = vec![Record { vdev: "xvda".into(), kept }];
     let note = Notes::of(&folder.join("images")).put(&id, &records).unwrap();
     let ((go, told), taken) = (mpsc::channel(), Arc::new(AtomicBool::new(false)));

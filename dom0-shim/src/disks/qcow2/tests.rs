@@ -185,8 +185,8 @@ fn qemu_img_removes_a_snapshot_only_when_nobody_has_the_file_open() {
     assert_eq!(
         *world.tools.borrow(),
         [
-            format!("qemu-img info -U --output=json {path}"),
-            format!("qemu-img info -U --output=json {path}"),
+            format!("qemu-img info -U -f qcow2 --output=json {path}"),
+            format!("qemu-img info -U -f qcow2 --output=json {path}"),
             format!("qemu-img snapshot -d {NAME} {path}"),
         ]
     );

@@ -1,5 +1,11 @@
 //! Disks that are files, from one folder to another. Volumes go the same way in the lab.
 
+mod qcow2;
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use super::leave::traveller;
 use super::*;
 
 struct Folder(PathBuf);
@@ -25,7 +31,7 @@ impl Folder {
         let file = File::create(&snapshot).unwrap();
         file.set_len(1 << 20).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, contents, 300_000).unwrap();
-        let record = Record { vdev: vdev.into(), kept: Kept::Reflink { source, snapshot } };
+        let record = Record { vdev: vdev.into(), kept: Kept::Reflink { source, snapshot, qcow2: false } };
         let mut disk = traveller(record).unwrap();
         assert_eq!(disk.to, Some(Place::Folder(self.0.join("here"))));
         disk.send_to(Place::Folder(self.0.join("there"))).unwrap();
@@ -49,7 +55,7 @@ fn id(text: &str) -> ImageId {
 
 fn sent(disks: &[Traveller]) -> Vec<u8> {
     let mut out = Vec::new();
-    send(disks, &mut out).unwrap();
+    Leaving::prepare(disks.to_vec()).unwrap().send(&mut out).unwrap();
     out
 }
 
@@ -70,7 +76,7 @@ fn disks_of_an_image_stay_with_it_on_the_other_host() {
     drop(arrived);
     assert!(Notes::of(&folder.images()).all().is_empty());
     for (disk, record) in disks.iter().zip(&records) {
-        let (Kept::Reflink { snapshot: from, .. }, Kept::Reflink { snapshot: to, source }) =
+        let (Kept::Reflink { snapshot: from, .. }, Kept::Reflink { snapshot: to, source, .. }) =
             (&disk.record.kept, &record.kept)
         else {
             panic!()
@@ -128,6 +134,7 @@ fn what_is_missing_on_the_other_host_is_told_before_anything_is_made() {
         to: None,
         octets: 0,
         used: 0,
+        size: 0,
     };
     assert!(check(&[&left_out]).unwrap_err().message.contains("/nowhere/cd.iso is not here"));
 }
@@ -155,6 +162,7 @@ fn a_disk_goes_to_a_place_of_its_own_kind() {
         to: Some("vg/pool".parse().unwrap()),
         octets: 1 << 20,
         used: 1,
+        size: 0,
     };
     assert!(volume.send_to("/srv".parse().unwrap()).is_err());
     volume.send_to("fast/thin".parse().unwrap()).unwrap();
@@ -181,6 +189,7 @@ fn an_ordinary_volume_goes_to_a_volume_group() {
         to: Some("vg/".parse().unwrap()),
         octets: 1 << 20,
         used: 2 << 20,
+        size: 0,
     };
     assert!(
         volume.send_to("vg/pool".parse().unwrap()).unwrap_err().message.contains("goes to a volume group")
