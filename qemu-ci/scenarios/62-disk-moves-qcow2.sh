@@ -22,11 +22,11 @@ destroy_on() {
         for disk in $(lvs --noheadings -o lv_name vg | grep restored_); do lvremove -qq -f vg/$disk; done'
 }
 # files HOST: all there is below /srv, and notes of disks.
-files() { on $1 "cd /srv; find . -type f | sort; ls $IMAGES/disk-notes 2>/dev/null"; }
+files() { on $1 "cd /srv; find . -type f | sort; ls $IMAGES/images/disk-notes 2>/dev/null"; }
 # process HOST WORDS: the number of the luthier that was told so.
 process() {
     on $1 "for p in /proc/[0-9]*; do
-        tr '\\0' ' ' <\$p/cmdline 2>/dev/null | grep -q 'luthier .*$2' && readlink \$p/exe | grep -q /luthier\$ && echo \${p#/proc/}
+        cat \$p/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'luthier .*$2' && readlink \$p/exe | grep -q /luthier\$ && echo \${p#/proc/}
     done" | head -n 1
 }
 # nothing_left HOST: of a restore; what was there before is.
@@ -95,7 +95,8 @@ equal "$(on 1 "ls -l /proc/$export/fd" | grep -c '/srv/.*deleted')" 1 "files wit
 run kill -9 $import
 wait $restore && fail "a restore whose import was killed succeeded"
 says stalled.log 'Nothing of the group runs$'
-[ "$(files 0)" != "$(cat files-0)" ] || fail "the killed import left nothing to be settled"
+files 0 >killed-0
+equal "$(grep -c -e 'luthier-disks/b@.*[.]raw$' -e '^b@.*[.]json$' killed-0)" 2 "the disk and its note after the kill"
 for host in 0 1; do
     run on $host luthier rm --unfinished
     gone() { [ -z "$(process $host 'restore-member [ei][xm]port')" ]; }
