@@ -159,14 +159,16 @@ pub enum ToShim {
     Group(GroupNews),
 }
 
-/// A control verb. The shim checks each against the allow-list that was fixed at attach.
+/// A control verb. The shim checks each against the allow-list that was fixed at attach, and does them in
+/// order. The stub may ask for one more before it has the answer to the last, where it is certain what comes
+/// next: the last `Clean` along with `Suspend`, `Resume` along with `State`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Begin (true) or end (false) to log the guest's writes. Answer: `Done`.
     LogDirty(bool),
     /// Fetch and clear the dirty bitmap. Answer: `Dirty` (several), then `Done`.
     Clean {
-        /// The guest is suspended and this is the last time.
+        /// The guest is suspended and this is the last time. Refused when it is not.
         last: bool,
     },
     /// Grant the stub read-only access to slots, in place of what this half granted before.
