@@ -90,7 +90,10 @@ fn boot(image: &Path, processor: &str, memory: &str, name: &str) -> (Option<i32>
         .output()
         .expect("timeout runs");
     if run.status.code() == Some(127) {
-        panic!("qemu-system-x86_64 is not installed: install it, or set LUTHIER_SKIP_QEMU=1");
+        panic!(
+            "qemu-system-x86_64 is not installed: install it, use that of the lab (`qemu-ci/lab tools`, then \
+             PATH=.lab/bin:$PATH), or set LUTHIER_SKIP_QEMU=1"
+        );
     }
     let errors = String::from_utf8_lossy(&run.stderr);
     (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned() + &errors)

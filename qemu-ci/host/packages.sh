@@ -135,4 +135,10 @@ find_qemu() {
         "$root/usr/bin/qemu-system-x86_64")
     # Where Debian's looks for firmware, the ROMs of network cards included.
     QEMU+=(-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu")
+    # By its usual name, for tests that boot something else than a lab.
+    mkdir -p "$LAB_CACHE/bin"
+    printf '#!/bin/sh\nexport QEMU_MODULE_DIR=%q\nexec%s "$@"\n' "$QEMU_MODULE_DIR" "$(printf ' %q' "${QEMU[@]}")" \
+        >"$LAB_CACHE/bin/.new-$$"
+    chmod +x "$LAB_CACHE/bin/.new-$$"
+    mv "$LAB_CACHE/bin/.new-$$" "$LAB_CACHE/bin/qemu-system-x86_64"
 }
