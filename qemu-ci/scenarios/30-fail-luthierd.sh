@@ -25,9 +25,15 @@ for at in window asked suspend resume released; do
     suspend)
         is_suspended g1 || fail "killed at $at, g1 should stand still: $(state g1)"
         ;;
+    resume)
+        # It goes on and nobody was told: it is watched, as one that may answer the request to suspend yet.
+        runs g1 || fail "killed at $at, g1 should run: $(state g1)"
+        MENDED=90
+        ;;
     esac
     restart_luthier
     survived g1 0 "killed at $at"
+    MENDED=20
     await_stub
 done
 fault kill committed
@@ -91,3 +97,12 @@ refuses 'Only root' su nobody -s /bin/sh -c 'luthier status'
 refuses 'needs root' su nobody -s /bin/sh -c 'luthierd 2>&1 | sed "s/^luthierd:/luthier:/" >&2; exit 1'
 refuses 'another luthierd is running' sh -c 'luthierd 2>&1 | sed "s/^luthierd:/luthier:/" >&2; exit 1'
 works g1
+
+# Killed when the guest goes on, before xenstored was told: what waits for the guest to shut down, as `xl save`
+# does, must hear of it.
+fault kill resume
+start_snapshot g1
+ended 'luthierd went away'
+restart_luthier
+run timeout 100 xl save g1 g1.saved
+step "xl saves what luthierd had left when it went on"

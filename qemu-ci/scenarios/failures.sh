@@ -43,9 +43,10 @@ no_jobs() { [ -z "$(ls $RUN/jobs 2>/dev/null)" ]; }
 images() { ls "$STORE" 2>/dev/null | grep -vc partial; }
 drop_images() { rm -rf "${STORE:?}"/*; }
 
-# nothing_left GUEST IMAGES WHAT: as many images as before, and nothing else.
+# nothing_left GUEST IMAGES WHAT: as many images as before, and nothing else, after $MENDED seconds.
+MENDED=20
 nothing_left() {
-    await 20 "empty journal: $3" no_jobs
+    await $MENDED "empty journal: $3" no_jobs
     ! ls -d "$STORE"/*.partial >/dev/null 2>&1 || fail "$3: a half image is left: $(ls "$STORE")"
     [ "$(images)" = "$2" ] || fail "$3: there should be $2 images: $(ls "$STORE")"
     equal "$(meddle count "$(domid "$1")" "$STUB")" 0 "$3: grants left"

@@ -108,6 +108,8 @@ impl Mender {
                 store.resume(domid).map_err(|e| words(&e))?;
             } else if info.alive() {
                 withdraw_request(&mut store, domid).map_err(|e| words(&e))?;
+                // It may have been let go on without xenstored being told, which would keep its end to itself.
+                store.resume(domid).map_err(|e| words(&e))?;
             } else {
                 entry.suspend_asked = false; // It has crashed or powered off.
             }
