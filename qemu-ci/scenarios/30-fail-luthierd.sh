@@ -100,8 +100,11 @@ works g1
 
 # Killed when the guest goes on, before xenstored was told: what waits for the guest to shut down, as `xl save`
 # does, must hear of it.
-fault kill resume
+fault hold suspend
 start_snapshot g1
+held suspend
+sleep 0.5 # xenstored sees that it stands still
+fault kill resume
 ended 'luthierd went away'
 restart_luthier
 run timeout 100 xl save g1 g1.saved

@@ -3,7 +3,8 @@
 //!
 //! Asleep unless `luthierd` was started with `LUTHIER_TEST_FAULTS=1` in its environment. Then a
 //! file `test-fault` in its run folder, which only root can write, holds one line: `kill STEP` or
-//! `hold STEP`. A held step has left the file `test-held`, and goes on when `test-fault` is gone.
+//! `hold STEP`. A held step has left the file `test-held`, and goes on when `test-fault` is gone or says
+//! something else.
 //!
 //! Steps are the verbs as they have just been done, before the stub hears of it (`log-dirty-on`,
 //! `clean`, `window`, `suspend`, `clean-last`, `state`, `resume`, `log-dirty-off`, `revoke`), and
@@ -44,7 +45,7 @@ pub(super) fn at(step: &str) {
         Some(("hold", named)) if named == step => {
             let _ = fs::write(run.join("test-held"), step);
             let until = Instant::now() + LONGEST_HOLD;
-            while order.exists() && Instant::now() < until {
+            while fs::read_to_string(&order).is_ok_and(|now| now == text) && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(10));
             }
             let _ = fs::remove_file(run.join("test-held"));

@@ -23,6 +23,9 @@ const WATCH: Duration = Duration::from_secs(60);
 /// How often a watched guest is looked at, which bounds how long it stands still for nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long xenstored may take for a watch's first event.
+const FIRST_EVENT: Duration = Duration::from_secs(5);
+
 /// The longest pause between attempts.
 const SLOWEST: Duration = Duration::from_secs(30);
 
@@ -135,18 +138,17 @@ impl Mender {
     /// early when somebody else asks the guest for something: then the answer is theirs.
     fn watch(&self, entry: &Entry) {
         let domid = entry.domid;
-        let node = control_node(domid);
         let until = Instant::now() + WATCH;
-        let mut store = xenstore::Client::open().ok();
+        let mut requests = Requests::of(domid).ok();
         while Instant::now() < until {
-            let asked = store.as_mut().and_then(|s| s.read(&node).ok().flatten());
             let Some(claim) = self.desk.mend(domid) else { return };
             let Some(mut entry) = self.journal.get(domid) else { return };
-            if asked.is_some_and(|request| !request.is_empty()) {
+            let info = self.xen.domain_info(domid).ok().flatten().filter(|i| i.uuid == entry.uuid);
+            // Looked at last, as what the guest did may be the answer.
+            if requests.as_mut().is_some_and(|r| r.any().unwrap_or(false)) {
                 tracing::info!(domid, "somebody else asks the guest for something: no longer watched");
                 return self.forget(domid);
             }
-            let info = self.xen.domain_info(domid).ok().flatten().filter(|i| i.uuid == entry.uuid);
             if info.is_none_or(|i| !i.alive()) && matches!(self.undo(&mut entry), Ok(Left::Nothing)) {
                 return self.forget(domid);
             }
@@ -162,6 +164,30 @@ impl Mender {
         if let Err(e) = self.journal.remove(domid) {
             tracing::error!(domid, error = %e.message, "removing a journal entry");
         }
+    }
+}
+
+/// What others ask a guest for. Linux takes a request away as soon as it has read it, so a look at the node
+/// now and then would miss most.
+struct Requests {
+    store: xenstore::Client,
+    node: String,
+}
+
+impl Requests {
+    /// Of domain `domid`, from now on.
+    fn of(domid: u16) -> Result<Self, xenstore::Error> {
+        let (mut store, node) = (xenstore::Client::open()?, control_node(domid));
+        store.watch(&node, "")?;
+        store.wait(FIRST_EVENT)?; // It comes at once, and tells of nothing.
+        Ok(Self { store, node })
+    }
+
+    /// Whether there was any.
+    fn any(&mut self) -> Result<bool, xenstore::Error> {
+        // What was written before xenstored answers is told before the answer.
+        let now = self.store.read(&self.node)?;
+        Ok(now.is_some_and(|request| !request.is_empty()) || self.store.wait(Duration::ZERO)?.is_some())
     }
 }
 
