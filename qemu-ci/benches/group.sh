@@ -28,6 +28,7 @@ SUBJECTS=${SUBJECTS:-nothing group classic alone}
 
 on_host() { if [ "$1" = 0 ]; then shift; sh -c "$*"; else onhost "$@"; fi; }
 on_guest() {
+    local host guest
     host=$(host_of "$1") guest=$1
     shift
     if [ "$host" = 0 ]; then onguest "$guest" "$*"; else onhost "$host" "onguest $guest '$*'"; fi
@@ -74,12 +75,14 @@ begin_streams() {
 }
 
 # look FILE: what each stream's receiver has seen since the last look: `guest JSON` a line, and how the
-# guests' own counts stand.
+# guests' own counts stand. A stream is from the guest that it is called after, or nothing is measured.
 look() {
     for guest in $GUESTS; do
         echo "$guest $(on_guest "$(target_of "$guest")" guest stream-look "700$(number_of "$guest")")"
     done >"$1"
-    [ "$(grep -c '"bytes"' "$1")" = 4 ] || { cat "$1" >&2; return 1; }
+    for guest in $GUESTS; do
+        grep -q "^$guest .*\"from\":\"10.1.0.$(number_of "$guest")\"" "$1" || { cat "$1" >&2; return 1; }
+    done
 }
 
 # take SUBJECT: it; what luthier said goes to /tmp/said.

@@ -108,12 +108,13 @@ pub(crate) fn receive(port: &str) -> Result<String, String> {
     let listener = TcpListener::bind(("0.0.0.0", port)).map_err(|e| e.to_string())?;
     let _ = fs::remove_file(place(port));
     let asks = UnixListener::bind(place(port)).map_err(|e| e.to_string())?;
-    let (mut stream, _) = listener.accept().map_err(|e| e.to_string())?;
+    let (mut stream, sender) = listener.accept().map_err(|e| e.to_string())?;
     let seen = Arc::new(Mutex::new(Seen::new(Instant::now())));
     let told = Arc::clone(&seen);
     thread::spawn(move || {
         for mut who in asks.incoming().flatten() {
-            let text = told.lock().unwrap_or_else(PoisonError::into_inner).tell(Instant::now());
+            let seen = told.lock().unwrap_or_else(PoisonError::into_inner).tell(Instant::now());
+            let text = format!("\"from\":\"{}\",{seen}", sender.ip());
             let _ = who.write_all(text.as_bytes());
         }
     });
