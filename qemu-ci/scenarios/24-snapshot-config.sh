@@ -1,6 +1,7 @@
 # The configuration in an image is what xl says of the guest at that time, although luthierd asks xl
 # only when something may have changed: after each command that changes a running guest's
 # configuration, the next image has the new one.
+# by name also on: 4.20
 . /add/scenarios/luthier.sh
 
 export LUTHIER_LOG=debug

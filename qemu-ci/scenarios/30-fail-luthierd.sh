@@ -1,6 +1,7 @@
 # luthierd is killed at every step and at random moments, and started again as systemd would:
 # the guest runs, nothing is left, and the next snapshot works. Clients that go, daemons that
 # stop, and requests that make no sense.
+# by name also on: 4.17
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

@@ -1,5 +1,6 @@
 # Guests that don't answer, answer late, end, crash, meddle with their grant table, are logged by
 # somebody else, or are of the wrong kind.
+# by name also on: 4.20
 # time limit: 600 s
 . /add/scenarios/luthier.sh
 . /add/scenarios/failures.sh

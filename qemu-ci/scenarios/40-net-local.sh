@@ -1,6 +1,7 @@
 # Guests of one host on one network: ARP, ping, TCP both ways, IPv6, multicast. Counters say that a
 # frame for one guest passes one switch, to that guest alone. Then what goes wrong: an MTU too large,
 # a MAC address twice, a guest gone under load, the daemon gone, a guest restored.
+# by name also on: 4.17
 # time limit: 800 s
 . /add/scenarios/net.sh
 
