@@ -5,7 +5,7 @@
 # stands, Luthier takes it (the shim adopts a suspension that is not its own and leaves it), and
 # xl goes on writing. compare-streams.py says what may differ and why. A live snapshot is refused
 # while xl saves, so live-save is compared with xen-save, of a guest that stands by itself.
-# by name also on: 4.17
+# by name also on: 4.20
 . /add/scenarios/luthier.sh
 compare() { python3 /add/scenarios/compare-streams.py "$@" >compared; }
 

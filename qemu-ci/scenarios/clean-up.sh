@@ -2,6 +2,8 @@
 xl list | awk 'NR > 2 { print $2 }' | while read -r domain; do
     xl destroy "$domain" >/dev/null 2>&1
 done
+# Guests of the next scenario have the same names.
+rm -f /var/log/xen/console/guest-*.log
 # The daemon first may end by itself, then must. (pidof prints all of them: words.)
 pids=$(pidof luthierd) && kill $pids && sleep 1
 pids=$(pidof luthierd) && kill -9 $pids
