@@ -1,6 +1,7 @@
 # Two guests, of 1 and of 4 vCPUs, are snapshotted at once; both go on, and both come back from
 # their images. While one is snapshotted, a second snapshot of it is refused.
 # only on: 4.20
+# time limit: 600 s
 . /add/scenarios/luthier.sh
 
 start_luthier
