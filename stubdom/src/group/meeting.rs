@@ -12,11 +12,13 @@ use embassy_sync::signal::Signal;
 use handoff::{CutTimes, Job};
 use xen::DomId;
 use xen::select::{Either, select};
-use xen::time::{Instant, sleep};
+use xen::time::{Instant, now, sleep};
 
-/// How long a snapshot rests between two rounds of copying while it waits. A guest that writes
-/// little costs little so, and one that writes much is not far behind.
+/// How long a snapshot rests between two rounds of copying while it waits: four times as long as the round
+/// took, within these bounds. A guest that writes little costs little so, one that writes much is not far behind,
+/// and on a busy host the rounds leave the CPU to the guest, which has to wait for the slowest of all.
 const REST: Duration = Duration::from_millis(200);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// How far a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +42,8 @@ pub(crate) struct Meeting {
     began: Instant,
     stage: Cell<Stage>,
     times: Cell<CutTimes>,
+    /// Since when it copies, or has arrived.
+    busy_since: Cell<Instant>,
     go: Signal<NoopRawMutex, ()>,
     /// Set when a member of this host has come further.
     step: Signal<NoopRawMutex, ()>,
@@ -56,6 +60,7 @@ impl Meeting {
             began,
             stage: Cell::new(Stage::Copying),
             times: Cell::default(),
+            busy_since: Cell::new(began),
             go: Signal::new(),
             step: Signal::new(),
             gone: Cell::new(false),
@@ -69,13 +74,18 @@ impl Meeting {
         if new {
             self.note(|times, us| times.ready_us = us);
             self.stage.set(Stage::Waiting);
+            self.busy_since.set(now());
         }
         new
     }
 
     /// Waits a while. Whether the guest may be suspended now.
     pub(super) async fn wait(&self) -> bool {
-        self.gone.get() || matches!(select(self.go.wait(), sleep(REST)).await, Either::First(()))
+        let rest = (self.busy_since.get().elapsed() * 4).clamp(REST, LONGEST_REST);
+        let may_go =
+            self.gone.get() || matches!(select(self.go.wait(), sleep(rest)).await, Either::First(()));
+        self.busy_since.set(now());
+        may_go
     }
 
     /// Whether the others are ready.
