@@ -43,7 +43,7 @@ no_jobs() { [ -z "$(ls $RUN/jobs 2>/dev/null)" ]; }
 images() { ls "$STORE" 2>/dev/null | grep -vc partial; }
 drop_images() { rm -rf "${STORE:?}"/*; }
 
-# nothing_left GUEST IMAGES WHAT: as many images as before, and nothing else, after $MENDED seconds.
+# nothing_left GUEST IMAGES WHAT: as many images as before, and nothing else, within $MENDED seconds.
 MENDED=20
 nothing_left() {
     await $MENDED "empty journal: $3" no_jobs
