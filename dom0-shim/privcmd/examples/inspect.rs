@@ -80,10 +80,10 @@ fn dirty(domid: DomId) -> Outcome {
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(500));
         let start = Instant::now();
-        let stats = xen.log_dirty_peek(domid, frames, &mut bitmap)?;
+        let stats = xen.log_dirty_peek(domid, frames, &mut bitmap, false)?;
         println!("peek {stats:?}, {} bits, {:?}", bits(&bitmap), start.elapsed());
         let start = Instant::now();
-        let stats = xen.log_dirty_clean(domid, frames, &mut bitmap, false)?;
+        let stats = xen.log_dirty_clean(domid, frames, &mut bitmap)?;
         println!("clean {stats:?}, {} bits, {:?}", bits(&bitmap), start.elapsed());
         println!("count now {:?}", xen.log_dirty_count(domid)?);
     }
@@ -146,7 +146,7 @@ fn suspend(domid: DomId) -> Outcome {
     // What a saver does while the guest is suspended, each with its time.
     for round in 0..2 {
         let start = Instant::now();
-        xen.log_dirty_clean(domid, frames, &mut bitmap, true)?;
+        xen.log_dirty_peek(domid, frames, &mut bitmap, true)?;
         let bitmap = start.elapsed();
         let context = xen.hvm_context(domid)?.len();
         let context_at = start.elapsed();

@@ -128,7 +128,7 @@ fn clean(domid: DomId) -> Outcome {
     let xen = Hypervisor::open()?;
     let span = xen.max_gpfn(domid)? + 1;
     let mut bits = vec![0; span.div_ceil(64) as usize];
-    xen.log_dirty_clean(domid, span, &mut bits, false)?;
+    xen.log_dirty_clean(domid, span, &mut bits)?;
     println!("{} frames were dirty", bits.iter().map(|word: &u64| word.count_ones()).sum::<u32>());
     Ok(())
 }

@@ -85,8 +85,7 @@ impl Hypervisor {
     }
 
     /// Fetches the dirty bitmap and clears Xen's. Bit `pfn % 64` of word `pfn / 64` is frame
-    /// `pfn`; words (and bits) beyond `nr_pfns` are left 0. `last` is for the round with the guest
-    /// suspended: it also marks what Xen itself has mapped writably.
+    /// `pfn`; words (and bits) beyond `nr_pfns` are left 0.
     ///
     /// Xen answers with an empty bitmap, not with an error, when logging is off.
     ///
@@ -99,13 +98,13 @@ impl Hypervisor {
         domid: DomId,
         nr_pfns: u64,
         bitmap: &mut [u64],
-        last: bool,
     ) -> Result<DirtyStats, Error> {
-        let mode = if last { SHADOW_LOGDIRTY_FINAL } else { 0 };
-        self.log_dirty_bitmap(domid, SHADOW_OP_CLEAN, mode, nr_pfns, bitmap)
+        self.log_dirty_bitmap(domid, SHADOW_OP_CLEAN, 0, nr_pfns, bitmap)
     }
 
-    /// As [`Hypervisor::log_dirty_clean`], without clearing anything.
+    /// As [`Hypervisor::log_dirty_clean`], without clearing anything: no frame is protected against
+    /// writing again, so that the next write to one that is dirty costs no fault. `last` is for the
+    /// round with the guest suspended: it also marks what Xen itself has mapped writably.
     ///
     /// # Errors
     /// As [`Hypervisor::log_dirty_clean`].
@@ -114,8 +113,10 @@ impl Hypervisor {
         domid: DomId,
         nr_pfns: u64,
         bitmap: &mut [u64],
+        last: bool,
     ) -> Result<DirtyStats, Error> {
-        self.log_dirty_bitmap(domid, SHADOW_OP_PEEK, 0, nr_pfns, bitmap)
+        let mode = if last { SHADOW_LOGDIRTY_FINAL } else { 0 };
+        self.log_dirty_bitmap(domid, SHADOW_OP_PEEK, mode, nr_pfns, bitmap)
     }
 
     /// Only the count, without the bitmap: how many frames are dirty now.

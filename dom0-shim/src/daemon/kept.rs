@@ -94,7 +94,7 @@ fn is_ours(xen: &Xen, kept: &Kept) -> std::result::Result<bool, privcmd::Error> 
     }
     let span = xen.max_gpfn(domid)?.saturating_add(1);
     let mut bits = vec![0; span.div_ceil(64) as usize];
-    xen.log_dirty_peek(domid, span, &mut bits)?;
+    xen.log_dirty_peek(domid, span, &mut bits, false)?;
     Ok(has(&bits, kept.sentinel))
 }
 

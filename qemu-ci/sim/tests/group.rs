@@ -94,7 +94,7 @@ fn on_a_good_network_nothing_is_lost_and_all_is_committed() {
     println!("{sum:?}");
     assert_eq!((sum.committed, sum.revoked), (1_000, 0));
     assert_eq!((sum.sum.lost, sum.sum.earlier), (0, 0));
-    assert!(sum.sum.in_transit > 1_000 && sum.sum.recorded == sum.sum.in_transit);
+    assert!(sum.sum.in_transit > 500 && sum.sum.recorded == sum.sum.in_transit);
 }
 
 #[test]

@@ -84,6 +84,11 @@ fn what_waits_for_a_guest_at_its_cut_is_in_transit() {
 }
 
 #[test]
+fn what_a_guest_has_not_taken_at_its_cut_is_in_transit() {
+    caught(Mutant::ForgetGiven, crossing, &["in transit"]);
+}
+
+#[test]
 fn late_frames_have_to_be_recorded() {
     caught(Mutant::NoRecord, crossing, &["in transit"]);
 }

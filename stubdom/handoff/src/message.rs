@@ -166,7 +166,7 @@ pub enum ToShim {
 pub enum Verb {
     /// Begin (true) or end (false) to log the guest's writes. Answer: `Done`.
     LogDirty(bool),
-    /// Fetch and clear the dirty bitmap. Answer: `Dirty` (several), then `Done`.
+    /// Fetch the dirty bitmap and, but for the last time, clear it. Answer: `Dirty` (several), then `Done`.
     Clean {
         /// The guest is suspended and this is the last time. Refused when it is not.
         last: bool,

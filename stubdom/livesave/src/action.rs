@@ -33,7 +33,7 @@ pub enum Action<'a> {
     /// when someone else owns the mode (or with `Base::Log` if it was not on all the time): then
     /// the engine will not turn it off either.
     LogDirty(bool),
-    /// Fetch and clear the dirty bitmap. Hand all of it to
+    /// Fetch the dirty bitmap and, but for the last time, clear it. Hand all of it to
     /// [`Precopy::dirty_chunk`](crate::Precopy::dirty_chunk) in order, then answer `Done`.
     Clean {
         /// The guest is suspended and this is the last time: include what Xen itself has mapped

@@ -45,11 +45,6 @@ const _: () = assert!(BEFORE + vnsnap::TEXT_MAX <= handoff::WHY_MAX);
 /// message.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// How long a guest may take to take in what it was given before it is asked to suspend, and how often that
-/// is looked at. A guest whose driver never says so is not waited for longer.
-const TAKES_IN: Duration = Duration::from_millis(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
 /// How long a member of a host waits for the others, at most.
 const STEP: Duration = Duration::from_millis(300);
 
@@ -108,15 +103,8 @@ impl Groups {
         member.wait().await
     }
 
-    /// A member is about to be suspended: it gets no more frames, and has a moment for those that it got.
-    pub(crate) async fn suspends(&self, member: &Meeting) {
-        if let Some(network) = self.network() {
-            self.net.pause(member.guest, network);
-            let since = now();
-            while !self.net.has_taken_all(member.guest, network) && since.elapsed() < TAKES_IN {
-                sleep(LOOK_AGAIN).await;
-            }
-        }
+    /// A member is asked to suspend itself.
+    pub(crate) fn suspends(&self, member: &Meeting) {
         member.note(|times, us| times.asked_us = us);
     }
 

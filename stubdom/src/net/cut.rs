@@ -1,14 +1,13 @@
 //! A group snapshot's work at the guests' vifs: pausing, flipping, what was on its way.
 //!
-//! The order at one guest: its deliveries pause when it is asked to suspend, so that what it was given
-//! by then it has taken in when it stands still. Then what is left in its ring is taken, with the old
-//! epoch, its ports are flipped, and what waits for it is recorded. From then until it runs again
-//! nothing is done at its ports.
+//! The order at one guest: frames go to it and come from it until it stands still, as TCP sends again what
+//! nobody acknowledges for 200 ms, and a guest that suspends itself may take longer than that. Then what
+//! is left in its ring is taken, with the old epoch, its ports are flipped, and what it was given and has not
+//! taken is recorded, then what waits for it. From then until it runs again nothing is done at its ports.
 
 use alloc::vec::Vec;
 
 use handoff::ChannelTally;
-use vif::back::pause::Pause;
 use violin::cut::{Channel, Limits, Mode, Verdict};
 use violin::id::{Epoch, NetworkId, PortId};
 use violin::session::{Missing, SeqPoint};
@@ -53,19 +52,6 @@ impl Net {
     /// A cut is given up before any guest was suspended for it: as if it had not begun.
     pub(crate) fn cancel_cut(&self, network: u32, epoch: u32) {
         self.state.borrow_mut().gate.cut.cancel(NetworkId(network), Epoch(epoch));
-    }
-
-    /// Pauses deliveries to a guest that is about to be suspended.
-    pub(crate) fn pause(&self, guest: DomId, network: u32) {
-        self.state.borrow_mut().pause(guest, NetworkId(network), Pause::Deliveries);
-    }
-
-    /// Whether the guest has taken in all that it was given, by its own word. What it has not taken when it
-    /// stands still is in its memory, and its driver drops that when it is restored.
-    pub(crate) fn has_taken_all(&self, guest: DomId, network: u32) -> bool {
-        let state = self.state.borrow();
-        let vifs = state.vifs_of(guest, NetworkId(network));
-        vifs.iter().all(|(index, _)| state.hub.has_taken_all(*index))
     }
 
     /// The guest stands still: its vifs pass over to the epoch of the cut.
@@ -267,17 +253,11 @@ impl State {
         devices.filter(|(_, port)| self.switch.network_of(*port) == Some(network)).take(8).collect()
     }
 
-    fn pause(&mut self, guest: DomId, network: NetworkId, pause: Pause) {
-        for (index, _) in self.vifs_of(guest, network) {
-            self.hub.pause(index, pause);
-        }
-    }
-
     /// Of whatever network: a guest that runs is not paused anywhere.
     fn go_on(&mut self, guest: DomId) {
         for (index, device) in (0u16..).zip(&self.devices) {
             if device.as_ref().is_some_and(|device| device.dom == guest) {
-                self.hub.pause(index, Pause::No);
+                self.hub.pause(index, false);
             }
         }
     }
@@ -292,11 +272,21 @@ impl State {
         }
         for (index, port) in vifs {
             if self.gate.cut.flip(port) {
+                self.record_untaken(index, port);
                 self.record_backlog(index, port);
             }
-            self.hub.pause(index, Pause::All);
+            self.hub.pause(index, true);
         }
         self.let_go(pool, now_ms());
+    }
+
+    /// What lies in a guest's ring is in its memory, and yet on its way.
+    fn record_untaken(&mut self, index: u16, port: PortId) {
+        let Self { hub, gate, staging, devices, switch, .. } = self;
+        let device = devices.get(usize::from(index)).and_then(Option::as_ref);
+        if let (Some(device), Some(network)) = (device, switch.network_of(port)) {
+            gate.record_untaken(hub, staging, index, (port, network, device.mac));
+        }
     }
 
     /// What was accepted for a guest, and is not in its memory, is on its way.

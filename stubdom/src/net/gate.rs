@@ -8,8 +8,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use handoff::{CHANNEL_BULK, CHANNEL_RECORD_LEN, ChannelRecord};
-use vif::back::frame::Frame;
 use vif::back::gather::Checksum;
+use vif::back::given::Kind;
 use vif::back::hub::Hub;
 use violin::cut::{Arrival, Cut, Limits, Verdict};
 use violin::id::{Mac, NetworkId, PortId};
@@ -105,10 +105,23 @@ impl Gate {
         (_, network, mac): (PortId, NetworkId, Mac),
     ) {
         let Some(log) = &mut self.log else { return };
-        hub.read(&[frame], staging, |_, frame, octets| match octets {
-            Some(octets) => log.add(network, mac, frame, octets),
-            None => log.missed += 1,
+        hub.read(&[frame], staging, |_, frame, octets| {
+            let kind = Kind { checksum: frame.checksum, gso: frame.gso };
+            log.add(network, mac, kind, octets.as_deref());
         });
+    }
+
+    /// Copies what the guest at a device was given and has not taken into the image of the cut that runs: its
+    /// driver drops it when it is restored.
+    pub(super) fn record_untaken(
+        &mut self,
+        hub: &mut Hub,
+        staging: &mut [u8],
+        device: u16,
+        (_, network, mac): (PortId, NetworkId, Mac),
+    ) {
+        let Some(log) = &mut self.log else { return };
+        hub.read_untaken(device, staging, |kind, octets| log.add(network, mac, kind, octets));
     }
 }
 
@@ -127,7 +140,12 @@ impl ChannelLog {
         Self { began: now(), bulk: Vec::new(), count: 0, full: VecDeque::new(), recorded: 0, missed: 0 }
     }
 
-    fn add(&mut self, network: NetworkId, mac: Mac, frame: &Frame, octets: &[u8]) {
+    /// A frame; it is counted as missed if its octets could not be read.
+    fn add(&mut self, network: NetworkId, mac: Mac, kind: Kind, octets: Option<&[u8]>) {
+        let Some(octets) = octets else {
+            self.missed += 1;
+            return;
+        };
         if self.bulk.len() + CHANNEL_RECORD_LEN + octets.len() > CHANNEL_BULK {
             self.full.push_back((self.count, core::mem::take(&mut self.bulk)));
             self.count = 0;
@@ -140,13 +158,13 @@ impl ChannelLog {
             time_us: self.began.elapsed().as_micros() as u64,
             network: network.0,
             mac: mac.0,
-            checksum: match frame.checksum {
+            checksum: match kind.checksum {
                 Checksum::Unknown => 0,
                 Checksum::Validated => 1,
                 Checksum::Blank => 2,
             },
-            gso: frame.gso.map_or(0, |gso| if gso.v6 { 6 } else { 4 }),
-            gso_size: frame.gso.map_or(0, |gso| gso.size),
+            gso: kind.gso.map_or(0, |gso| if gso.v6 { 6 } else { 4 }),
+            gso_size: kind.gso.map_or(0, |gso| gso.size),
             len: octets.len() as u32,
         };
         self.bulk.extend_from_slice(&record.emit());

@@ -158,12 +158,18 @@ impl<P: RingPage, const SLOT: usize> BackRing<P, SLOT> {
         needs_notify(self.rsp_prod, old, self.shared.rsp_event().load(Ordering::Relaxed))
     }
 
-    /// Whether the front end has taken all responses that it can see. By its own word: it asks to be
-    /// notified of one that is yet to come, as front ends do when they have none left.
-    pub fn is_taken(&self) -> bool {
-        let shown = self.shared.rsp_prod().load(Ordering::Relaxed);
-        let asked = self.shared.rsp_event().load(Ordering::Acquire);
-        asked.wrapping_sub(shown).cast_signed() > 0
+    /// Responses that the front end may not have taken yet: of those that were made last so many, never
+    /// more than there are slots. By its own word, which it gives in two ways: a request stands in the
+    /// slot of a response that was taken, and when none is left it asks to be notified of the next one
+    /// (`RING_FINAL_CHECK_FOR_RESPONSES`). The one that says more counts. Linux's netfront posts a
+    /// buffer for each one taken at the end of each poll, so of it this is the very number.
+    pub fn untaken(&self) -> u32 {
+        let size = Shared::<P, SLOT>::SIZE;
+        let requested = self.shared.req_prod().load(Ordering::Acquire).wrapping_sub(self.rsp_prod);
+        let by_requests = size.saturating_sub(requested);
+        let asked = self.shared.rsp_event().load(Ordering::Acquire).wrapping_sub(1);
+        let by_event = self.rsp_prod.wrapping_sub(asked).cast_signed().max(0).cast_unsigned();
+        by_requests.min(by_event)
     }
 
     /// Asks to be notified of the next request but `ahead`, and says whether one came meanwhile:
@@ -349,22 +355,51 @@ mod tests {
     }
 
     #[test]
-    fn responses_are_taken_when_the_front_end_waits_for_more() {
+    fn responses_are_taken_when_the_front_end_waits_for_more_or_posts_another() {
         let (mut front, mut back) = rings();
-        assert!(back.is_taken());
-        for _ in 0..300 {
-            front.request([0; 12]);
-            front.publish();
-            back.take();
-            back.respond([1; 12]);
-            // Nobody has seen it yet.
-            assert!(back.is_taken());
-            back.publish();
-            assert!(!back.is_taken());
-            front.take();
-            assert!(!back.is_taken());
-            assert_eq!(front.ask_for_event(0), Ok(false));
-            assert!(back.is_taken());
+        for posts_all in [false, true] {
+            while posts_all && front.free() > 0 {
+                front.request([0; 12]);
+            }
+            for _ in 0..300 {
+                if !posts_all {
+                    front.request([0; 12]);
+                    front.request([0; 12]);
+                }
+                front.publish();
+                for untaken in 1..3 {
+                    back.take();
+                    back.respond([1; 12]);
+                    assert_eq!(back.untaken(), untaken);
+                }
+                back.publish();
+                front.take();
+                front.take();
+                if posts_all {
+                    front.request([0; 12]);
+                    front.request([0; 12]);
+                    front.publish();
+                } else {
+                    assert_eq!(back.untaken(), 2);
+                    assert_eq!(front.ask_for_event(0), Ok(false));
+                }
+                assert_eq!(back.untaken(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_front_end_says_it_has_not_taken_the_ring_has_room_for_it() {
+        let (_, mut back) = rings();
+        for at in [0, 1, u32::MAX - 1] {
+            back.rsp_prod = at;
+            for said in [0, 1, 2, 255, 256, 257, 1 << 31, (1 << 31) + 1, u32::MAX - 255, u32::MAX] {
+                for also in [0, 1, 256, 257, u32::MAX] {
+                    back.shared.req_prod().store(said, Ordering::Relaxed);
+                    back.shared.rsp_event().store(also, Ordering::Relaxed);
+                    assert!(back.untaken() <= 256);
+                }
+            }
         }
     }
 

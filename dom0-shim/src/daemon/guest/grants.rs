@@ -29,7 +29,7 @@ impl Guest {
     ) -> Verdict<(u32, Vec<u8>)> {
         self.check()?;
         let dirty = match skip_dirty && self.log_dirty {
-            true => self.bitmap(|xen, domid, span, bits| xen.log_dirty_peek(domid, span, bits))?,
+            true => self.bitmap(|xen, domid, span, bits| xen.log_dirty_peek(domid, span, bits, false))?,
             false => Vec::new(),
         };
         let is_dirty = |slot: u32| dirty.get((slot / 64) as usize).is_some_and(|w| w >> (slot % 64) & 1 == 1);

@@ -104,8 +104,13 @@ impl Guest {
         if !last {
             self.refuse_if_saving()?;
         }
-        let mut by_pfn =
-            self.by_pfn(|xen, domid, span, bits| xen.log_dirty_clean(domid, span, bits, last))?;
+        // The last time nothing is cleared: a guest that goes on writes to what it wrote to while it suspended
+        // itself, and each page of that would fault once more, while it answers nobody. (The next snapshot, if
+        // the log is kept, reads these again.)
+        let mut by_pfn = self.by_pfn(|xen, domid, span, bits| match last {
+            true => xen.log_dirty_peek(domid, span, bits, true),
+            false => xen.log_dirty_clean(domid, span, bits),
+        })?;
         if let Some(base) = self.log.base.take() {
             self.log.lost = base.complete(&mut by_pfn, self.unlogged().as_deref());
             if let Some(why) = self.log.lost {

@@ -67,7 +67,10 @@ impl Recorder<'_> {
 fn written(xen: &Hypervisor, domid: DomId, all: &[u64], last: bool) -> Result<Vec<u64>, Error> {
     let frames = xen.max_gpfn(domid)? + 1;
     let mut bitmap = vec![0; frames.div_ceil(64) as usize];
-    xen.log_dirty_clean(domid, frames, &mut bitmap, last)?;
+    match last {
+        true => xen.log_dirty_peek(domid, frames, &mut bitmap, true)?,
+        false => xen.log_dirty_clean(domid, frames, &mut bitmap)?,
+    };
     let dirty = |frame: &u64| bitmap.get((frame / 64) as usize).is_some_and(|w| w >> (frame % 64) & 1 != 0);
     Ok(all.iter().copied().filter(dirty).collect())
 }

@@ -104,9 +104,9 @@ impl GroupHost {
         for port in self.guests.iter_mut().flat_map(|guest| &mut guest.ports) {
             // A guest connects anew: what was in its rings is lost.
             port.tx.drain(..).for_each(|frame| shared.oracle.vanished(frame, None));
-            let waiting = port.queue.drain(..).chain(port.held.drain(..));
-            waiting.for_each(|queued| shared.oracle.vanished(queued.frame, Some(port.vif)));
-            port.paused = false;
+            let waiting = port.queue.drain(..).chain(port.held.drain(..)).map(|queued| queued.frame);
+            let lost = port.given.drain(..).chain(waiting);
+            lost.for_each(|frame| shared.oracle.vanished(frame, Some(port.vif)));
         }
         drop(shared);
         self.stub_is_gone(now_ms);
@@ -156,7 +156,9 @@ impl GroupHost {
             if let Some(port) = guest.ports.iter().find(|port| !port.held.is_empty()) {
                 return busy(format!("{} frames are held for vif {}", port.held.len(), port.vif));
             }
-            if let Some(port) = guest.ports.iter().find(|port| port.paused || !port.queue.is_empty()) {
+            if let Some(port) =
+                guest.ports.iter().find(|port| !port.given.is_empty() || !port.queue.is_empty())
+            {
                 return busy(format!("vif {} gets nothing", port.vif));
             }
         }

@@ -140,6 +140,8 @@ pub enum Mutant {
     RingAfterFlip,
     /// What waits for a guest at its cut is not recorded.
     ForgetBacklog,
+    /// What lies in a guest's ring at its cut is not recorded.
+    ForgetGiven,
     /// Frames that were on their way are delivered and not recorded.
     NoRecord,
     /// Frames that were on their way are not waited for.
@@ -158,13 +160,14 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::DeliverEarly,
         Mutant::OneBitEpoch,
         Mutant::NoDuplicateSuppression,
         Mutant::EpochPerHost,
         Mutant::RingAfterFlip,
         Mutant::ForgetBacklog,
+        Mutant::ForgetGiven,
         Mutant::NoRecord,
         Mutant::NoDrain,
         Mutant::CommitWithoutRename,

@@ -29,12 +29,12 @@ pub struct Port {
     pub network: u32,
     /// What the guest has put into its ring and the stub has not taken yet.
     pub tx: VecDeque<FrameNo>,
+    /// Given to the guest, which has not taken it yet: in its ring.
+    pub given: VecDeque<FrameNo>,
     /// Accepted for the guest, not yet in its memory: the hub's queue.
     pub queue: VecDeque<Queued>,
     /// Frames from after the cut: they wait.
     pub held: VecDeque<Queued>,
-    /// Nothing is delivered.
-    pub paused: bool,
 }
 
 /// A guest.
@@ -60,9 +60,9 @@ impl Guest {
             id,
             network,
             tx: VecDeque::new(),
+            given: VecDeque::new(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
-            paused: false,
         };
         let ports = vifs.iter().map(port).collect();
         Self { number, ports, suspended: None, send_at: now_ms, rings_at: u64::MAX }

@@ -250,9 +250,6 @@ impl GroupHost {
     /// A guest that stood still goes on.
     pub(super) fn let_run(&mut self, now_ms: u64, number: u32) {
         let Some(guest) = self.guests.iter_mut().find(|guest| guest.number == number) else { return };
-        for port in &mut guest.ports {
-            port.paused = false;
-        }
         guest.wake(now_ms, &mut self.rng);
         guest.send_at = guest.send_at.max(now_ms);
         if let Some(since) = guest.suspended.take() {

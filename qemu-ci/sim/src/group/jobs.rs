@@ -1,7 +1,8 @@
 //! One guest's snapshot as part of a group's: pre-copy, the barrier, the cut, storing.
 //!
-//! What matters here is the order around the cut: deliveries stop, the guest is suspended, stands still, its
-//! ring is emptied with the old epoch, its ports are flipped, its backlog is recorded, it is resumed.
+//! What matters here is the order around the cut: the guest is asked to suspend, stands still, what it
+//! sent is taken with the old epoch, its ports are flipped, what it has not taken and its backlog are recorded, it is
+//! resumed.
 
 use violin::session::SeqPoint as Place;
 use vnsnap::{GroupId, Local, Mode, Point, SeqPoint};
@@ -106,17 +107,14 @@ impl GroupHost {
         Some(())
     }
 
-    /// Asks a guest to suspend; nothing is delivered to it any more.
+    /// Asks a guest to suspend.
     fn ask(&mut self, now_ms: u64, at: usize) {
-        let Job { guest, group, state, at: due } = self.jobs[at];
+        let Job { group, state, at: due, .. } = self.jobs[at];
         let left = if state == State::Copying { due.saturating_sub(now_ms) } else { 0 };
         self.mark(group);
         let (least, most) = self.shared.borrow().pace.suspend;
         self.jobs[at].state = State::Asked { left };
         self.jobs[at].at = now_ms + least + self.rng.below(most - least + 1);
-        let ports =
-            self.guests.iter_mut().filter(|other| other.number == guest).flat_map(|guest| &mut guest.ports);
-        ports.for_each(|port| port.paused = true);
     }
 
     /// A guest stands still: its cut.
@@ -153,13 +151,15 @@ impl GroupHost {
         self.jobs.iter_mut().find(|job| job.guest == guest)
     }
 
-    /// Flips a guest's ports, and records their backlogs.
+    /// Flips a guest's ports, and records what it has not taken and their backlogs.
     fn flip(&mut self, now_ms: u64, guest: usize, network: u32) -> Option<()> {
         let mutant = self.mutant;
         let stub = self.stub.as_mut()?;
         let mut backlog: Vec<(Vif, FrameNo)> = Vec::new();
         for port in self.guests[guest].ports.iter().filter(|port| port.network == network) {
             stub.cut.flip(port.id);
+            let given = port.given.iter().filter(|_| mutant != Mutant::ForgetGiven);
+            backlog.extend(given.map(|frame| (port.vif, *frame)));
             backlog.extend(port.queue.iter().map(|queued| (port.vif, queued.frame)));
         }
         if mutant == Mutant::EpochPerHost {

@@ -52,10 +52,16 @@ impl GroupHost {
         if self.stub.is_none() || self.guests[at].is_suspended() {
             return;
         }
-        for port in self.guests[at].ports.iter_mut().filter(|port| !port.paused) {
-            for queued in port.queue.drain(..) {
-                shared.oracle.delivered(queued.frame, port.vif);
+        // It may have something else to do yet.
+        let takes = self.rng.chance(700_000);
+        for port in &mut self.guests[at].ports {
+            port.given.extend(port.queue.drain(..).map(|queued| queued.frame));
+            if takes {
+                port.given.drain(..).for_each(|frame| shared.oracle.delivered(frame, port.vif));
             }
+        }
+        if !takes {
+            self.guests[at].wake(now_ms, &mut self.rng);
         }
     }
 

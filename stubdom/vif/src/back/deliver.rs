@@ -7,8 +7,8 @@ use xen_sys::netif::{self, ExtraInfo, RxResponse};
 
 use super::frame::{Body, Frame, MAX_RANGES};
 use super::gather::Checksum;
+use super::given::{Kind, Part};
 use super::hub::{HOLD_MS, Hub, Lost, Outcome, all_made, dom_of, sender_of};
-use super::pause::Pause;
 use super::port::{Broken, Port};
 
 /// A frame whose copies are in the batch at hand.
@@ -67,7 +67,7 @@ impl Hub {
         let Hub { members, frames, relay, pending, .. } = self;
         let mut batch = relay.batch();
         for index in 0..members.len() {
-            let paused = members.get(index).is_none_or(|member| member.pause != Pause::No);
+            let paused = members.get(index).is_none_or(|member| member.paused);
             while !full && !paused {
                 let Some(&place) = members.get(index).and_then(|m| m.queue.front()) else { break };
                 let Some(frame) = frames.get(place) else { break };
@@ -251,7 +251,12 @@ fn respond(port: &mut Port, frame: &Frame, slots: &[Slot], good: bool) {
         }
         // At most 4096 octets.
         let status = if good { *len as i16 } else { netif::NETIF_RSP_ERROR };
-        port.rings.received(RxResponse { id: *id, offset: 0, flags, status });
+        let part = match (good, i) {
+            (false, _) => Part::None,
+            (true, 0) => Part::First(*len, Kind { checksum: frame.checksum, gso: frame.gso }),
+            (true, _) => Part::More(*len),
+        };
+        port.rings.received(RxResponse { id: *id, offset: 0, flags, status }, part);
         if let Some(gso) = gso {
             let gso_type = if gso.v6 { netif::GSO_TYPE_TCPV6 } else { netif::GSO_TYPE_TCPV4 };
             let extra = ExtraInfo { typ: netif::EXTRA_TYPE_GSO, flags: 0, gso_size: gso.size, gso_type };

@@ -3,21 +3,18 @@
 use core::task::{Context, Poll};
 
 use super::hub::Hub;
-use super::pause::Pause;
 
 impl Hub {
     /// Makes all answers visible and notifies whom it concerns.
     pub fn flush(&mut self) {
-        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
-        {
+        for port in self.members.iter_mut().filter(|m| !m.paused).filter_map(|m| m.port.as_mut()) {
             port.flush();
         }
     }
 
     /// Notifies guests of what they sent, those who wait for that: before a rest.
     pub fn settle(&mut self) {
-        for port in self.members.iter_mut().filter(|m| m.pause != Pause::All).filter_map(|m| m.port.as_mut())
-        {
+        for port in self.members.iter_mut().filter(|m| !m.paused).filter_map(|m| m.port.as_mut()) {
             port.settle();
         }
     }
@@ -26,7 +23,7 @@ impl Hub {
     pub fn ask_for_events(&mut self) -> bool {
         let mut busy = false;
         for member in &mut self.members {
-            let open = member.broken.is_none() && !member.frozen && member.pause != Pause::All;
+            let open = member.broken.is_none() && !member.frozen && !member.paused;
             let Some(port) = member.port.as_mut().filter(|_| open) else { continue };
             match port.rings.ask_for_events(member.wanted) {
                 Ok(some) => busy |= some,

@@ -17,7 +17,6 @@ use xen_sys::netif;
 use super::deliver::Pending;
 use super::frame::{Body, Frame, Frames, HEAD};
 use super::gather::Checksum;
-use super::pause::Pause;
 use super::port::{Broken, Port};
 
 /// Frames that wait for one guest, at most.
@@ -74,7 +73,8 @@ pub(super) struct Member {
     /// Frames of its own that are on their way.
     frames: u32,
     pub(super) broken: Option<Broken>,
-    pub(super) pause: Pause,
+    /// No ring is touched: the guest stands still for a snapshot.
+    pub(super) paused: bool,
     /// Nothing is taken from the guest: what it sends waits in its ring.
     pub(super) frozen: bool,
     /// Notifications that came.
@@ -126,7 +126,7 @@ impl Hub {
             member.broken = None;
             member.bad_grants = 0;
             member.frames = 0;
-            member.pause = Pause::No;
+            member.paused = false;
         }
     }
 
@@ -175,7 +175,7 @@ impl Hub {
         let Self { members, frames, .. } = self;
         let share = TURN / members.iter().filter(|m| m.port.is_some()).count().clamp(1, TURN);
         for (index, member) in (0u16..).zip(members.iter_mut()) {
-            let open = member.broken.is_none() && !member.frozen && member.pause != Pause::All;
+            let open = member.broken.is_none() && !member.frozen && !member.paused;
             let Some(port) = member.port.as_mut().filter(|_| open) else { continue };
             for _ in 0..share {
                 // When places are few, nobody takes more than a share of them.
@@ -312,7 +312,7 @@ impl Hub {
         }
         // What is ours is under no guest's share.
         let own = matches!(frame.body, Body::Own { .. });
-        let waits = member.wanted.is_some() || member.pause != Pause::No;
+        let waits = member.wanted.is_some() || member.paused;
         if own && waits && few(&self.frames) && member.queue.len() >= OWN_SHARE {
             return Err(Lost::QueueFull);
         }

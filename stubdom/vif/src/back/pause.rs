@@ -1,30 +1,15 @@
 //! What is not done at a port for a while: while its guest is suspended for a snapshot, or while the
 //! network waits for guests that are being restored.
 
-use xen::grant::MappedPage;
-
 use super::hub::Hub;
-use super::port::Rings;
-
-/// What is not done at a port for the time being.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pause {
-    /// Everything is done.
-    #[default]
-    No,
-    /// Nothing is delivered: what comes for the guest waits.
-    Deliveries,
-    /// Nothing is taken either, and no ring is touched: the guest stands still.
-    All,
-}
 
 impl Hub {
-    /// Pauses a port, or lets it go on. While a guest is suspended for a snapshot nothing of what
-    /// comes may change its memory. (Answers to what it has sent may still come into its ring, but
-    /// are not made visible; a guest that is restored makes a new ring.)
-    pub fn pause(&mut self, index: u16, pause: Pause) {
+    /// Pauses a port (true), or lets it go on. While its guest stands still nothing is taken from it, and
+    /// nothing that comes for it may change its memory: that waits. (Answers to what it has sent may
+    /// still come into its ring, but are not made visible; a guest that is restored makes a new ring.)
+    pub fn pause(&mut self, index: u16, on: bool) {
         if let Some(member) = self.members.get_mut(usize::from(index)) {
-            member.pause = pause;
+            member.paused = on;
         }
     }
 
@@ -42,16 +27,7 @@ impl Hub {
 
     /// Whether a port's guest has sent something that was not taken yet.
     pub fn has_sent(&self, index: u16) -> bool {
-        self.rings(index).is_some_and(Rings::has_sent)
-    }
-
-    /// Whether a port's guest has taken in all that it was given, by its own word.
-    pub fn has_taken_all(&self, index: u16) -> bool {
-        self.rings(index).is_none_or(Rings::has_taken_all)
-    }
-
-    fn rings(&self, index: u16) -> Option<&Rings<MappedPage>> {
-        let member = self.members.get(usize::from(index)).filter(|member| member.broken.is_none())?;
-        member.port.as_ref().map(|port| &port.rings)
+        let member = self.members.get(usize::from(index)).filter(|member| member.broken.is_none());
+        member.and_then(|member| member.port.as_ref()).is_some_and(|port| port.rings.has_sent())
     }
 }

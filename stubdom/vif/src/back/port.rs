@@ -11,6 +11,7 @@ use xen::ring::{BackRing, BadIndex, RingPage};
 use xen_sys::netif::{self, RX_SLOT, RxRequest, RxResponse, TX_SLOT, TxResponse};
 
 use super::gather::{TxFrame, Violation, gather};
+use super::given::{Given, Part, Untaken};
 use super::node::{Channels, FrontNodes, Takes};
 
 /// Why a port could not be connected.
@@ -70,6 +71,7 @@ const TX_NOTIFY_SLOTS: u32 = 64;
 pub struct Rings<P> {
     tx: BackRing<P, TX_SLOT>,
     rx: BackRing<P, RX_SLOT>,
+    given: Given,
     /// Slots of frames that were taken and not yet answered.
     open: u32,
     /// Slots that were answered since somebody asked.
@@ -91,7 +93,8 @@ impl<P: RingPage> Rings<P> {
     /// # Errors
     /// [`BadIndex`].
     pub fn attach(tx: P, rx: P) -> Result<Self, BadIndex> {
-        Ok(Self { tx: BackRing::attach(tx)?, rx: BackRing::attach(rx)?, open: 0, answered: 0 })
+        let (tx, rx) = (BackRing::attach(tx)?, BackRing::attach(rx)?);
+        Ok(Self { tx, rx, given: Given::default(), open: 0, answered: 0 })
     }
 
     /// The next frame that the guest sends.
@@ -113,9 +116,9 @@ impl<P: RingPage> Rings<P> {
         self.tx.pending().is_ok_and(|pending| pending > 0)
     }
 
-    /// Whether the guest has taken in all frames that it was given, by its own word.
-    pub fn has_taken_all(&self) -> bool {
-        self.rx.is_taken()
+    /// The frames that the guest was given and may not have taken, in their order.
+    pub fn untaken(&self) -> impl Iterator<Item = Untaken> + '_ {
+        self.given.last(self.rx.untaken())
     }
 
     /// Answers a frame's requests: its pages are the guest's again. Once for each frame.
@@ -152,16 +155,20 @@ impl<P: RingPage> Rings<P> {
     /// Takes a buffer. Only as many as [`Rings::buffers`] said; each wants a
     /// [`Rings::received`] in the same order.
     pub fn take_buffer(&mut self) -> RxRequest {
-        RxRequest::from_slot(self.rx.take())
+        let request = RxRequest::from_slot(self.rx.take());
+        self.given.take(request.gref);
+        request
     }
 
     /// Tells what is in the buffer that was taken first of those not told yet.
-    pub fn received(&mut self, response: RxResponse) {
+    pub fn received(&mut self, response: RxResponse, part: Part) {
+        self.given.tell(part);
         self.rx.respond(response.to_slot());
     }
 
     /// As [`Rings::received`], for a slot that is an extra info.
     pub fn received_extra(&mut self, slot: [u8; RX_SLOT]) {
+        self.given.tell(Part::None);
         self.rx.respond(slot);
     }
 
