@@ -46,10 +46,10 @@
 //!   after each [`flip`](Cut::flip), [`skip`](Cut::skip), [`begin`](Cut::begin) and
 //!   [`raise`](Cut::raise), before it judges anything else: else frames overtake those that were held.
 //! * It suspends the guest, takes what is left in its ring with the old epoch, and only then flips
-//!   the port. What waits in the port's own queue then (accepted, not yet in the guest's memory) was in
-//!   transit, too: the driver records it, of whatever epoch it is. Held frames it does not record: they
-//!   were sent after the cut.
-//! * It gives the guest nothing between its suspension and its resumption.
+//!   the port. What lies in the guest's receive ring then (given to it, and not taken: a guest that is restored
+//!   drops it) and what waits in the port's own queue was in transit, too: the driver records it, in this
+//!   order, of whatever epoch it is. Held frames it does not record: they were sent after the cut.
+//! * It gives the guest nothing from then until it is resumed.
 //!
 //! It must never let a frame pass to a port of a lower epoch, set an epoch back, keep frames itself,
 //! read a clock, or allocate after [`Cut::new`].
