@@ -251,6 +251,11 @@ impl<P: Policy> Precopy<P> {
         }
     }
 
+    /// How many pages the last `Clean` found dirty.
+    pub fn dirtied(&self) -> u32 {
+        self.bitmap_dirty
+    }
+
     /// A piece of the dirty bitmap, while `Clean` is outstanding: bit 0 of the first byte is
     /// `first_slot`. The pieces must follow each other without gaps from slot 0 to the last, so
     /// that no page is forgotten; bits after the last slot, up to a multiple of 64, are ignored.

@@ -95,12 +95,13 @@ impl Groups {
         Self { net, measured_percent, state: RefCell::new(state), wake: Signal::new() }
     }
 
-    /// A snapshot waits at the barrier, or goes on. Whether its guest may be suspended.
-    pub(crate) async fn wait(&self, member: &Meeting) -> bool {
+    /// A snapshot waits at the barrier, or goes on, whose guest wrote to so many pages since it last did.
+    /// Whether its guest may be suspended.
+    pub(crate) async fn wait(&self, member: &Meeting, dirtied: u32) -> bool {
         if member.arrive() {
             self.wake.signal(());
         }
-        member.wait().await
+        member.wait(dirtied).await
     }
 
     /// A member is asked to suspend itself.

@@ -134,7 +134,11 @@ impl Driver<'_> {
                 }
                 Action::Throttle(percent) => self.verb(Verb::Throttle { percent }, &[]).await.map(drop),
                 Action::Barrier => {
-                    let event = if self.wait_for_others().await { Event::Done } else { Event::NotYet };
+                    let event = if self.wait_for_others(engine.dirtied()).await {
+                        Event::Done
+                    } else {
+                        Event::NotYet
+                    };
                     engine.on(event, now().as_micros());
                     self.tell(&engine).await;
                     continue;
@@ -207,9 +211,9 @@ impl Driver<'_> {
     }
 
     /// Waits a while for the other members of the group. Whether the guest may be suspended.
-    async fn wait_for_others(&mut self) -> bool {
+    async fn wait_for_others(&mut self, dirtied: u32) -> bool {
         match self.member {
-            Some(member) => self.link.groups().wait(member).await,
+            Some(member) => self.link.groups().wait(member, dirtied).await,
             None => true,
         }
     }

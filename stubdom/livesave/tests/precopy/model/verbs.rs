@@ -75,6 +75,8 @@ impl<P: Policy> Driver<P> {
         for (number, piece) in bytes.chunks(self.scenario.chunk).enumerate() {
             self.engine.dirty_chunk((number * self.scenario.chunk * 8) as u32, piece);
         }
+        let dirty: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!(self.engine.dirtied(), dirty);
         self.dirty.push(bytes);
     }
 
