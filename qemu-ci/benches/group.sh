@@ -19,6 +19,10 @@
 #   delivered_kbit what all streams brought, in thousand bits a second; lost_share: how much less
 #                  than with no snapshot in the same round
 #   total_ms       the command's time; recorded, held, dropped: frames
+#   busy_share     what guests and stub used of the CPUs that they have, on the host where that is most
+# What the emulation costs makes each of its hosts tens of times as slow as a real one, and TCP's time-outs are as
+# short as ever. `--dilate 10 --set KBIT=10000 --set LEAST=5` measures hosts that are in proportion.
+#
 # Settings (--set): ROUNDS, KBIT (of each stream), LEAST (seconds that a subject is watched), LARGEST
 # (MiB of the largest guest; the others have 112 to 160), SUBJECTS ("SUBJECTS='group alone'").
 
@@ -107,17 +111,26 @@ clear_store() {
     done
 }
 
+# busy FILE: the time, and the seconds of CPU that guests and stub have had: a line a host.
+busy() {
+    for host in $(hosts); do
+        echo "$(uptime_ms) $(on_host "$host" xl list | awk 'NR > 1 && $1 != "Domain-0" { s += $NF } END { print s }')"
+    done >"$1"
+}
+CPUS=$(sed 's/.*lab.cpus=\([0-9]*\).*/\1/' /proc/cmdline)
+[ "$CPUS" = 1 ] || CPUS=$((CPUS - 1))
+
 uptime_ms() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
 
 # sample SUBJECT: a round of it into the samples.
 sample() {
-    look /tmp/before || return 1
+    look /tmp/before && busy /tmp/busy-before || return 1
     began=$(uptime_ms)
     : >/tmp/said
     take "$1" || { tail -n 3 /tmp/said /tmp/said.err >&2; return 1; }
     took=$(($(uptime_ms) - began))
     [ $((took / 1000)) -ge "$LEAST" ] || sleep $((LEAST - took / 1000))
-    look /tmp/after || return 1
+    busy /tmp/busy-after && look /tmp/after || return 1
     [ "$1" != group ] || LENGTH=$(((took + 999) / 1000 > LEAST ? (took + 999) / 1000 : LEAST))
     [ "$1" != group ] && [ "$1" != classic ] || {
         group=$(grep -o 'bench@[0-9TZ]*' /tmp/said | tail -n 1)
@@ -126,6 +139,9 @@ sample() {
     }
     cp /tmp/said "/out/$case-$round-$1.said"
     python3 /add/benches/group.py "$1" "$took" /tmp/before /tmp/after /tmp/said /tmp/round >/tmp/figures || return 1
+    paste /tmp/busy-before /tmp/busy-after | awk -v cpus="$CPUS" -v subject="$1" '
+        { share = ($4 - $2) * 1000 / ($3 - $1) / cpus; if (share > most) most = share }
+        END { printf "%s busy_share %.3f\n", subject, most }' >>/tmp/figures
     clear_store
 }
 
@@ -137,7 +153,7 @@ for case in $(cat /add/cases); do
     for guest in $GUESTS; do on_host "$(host_of "$guest")" luthier attach "$guest" >/dev/null || fail "no attaching $guest"; done
     begin_streams
     LENGTH=$LEAST
-    sleep 15 # guests that have just booted settle
+    sleep "$LEAST" # guests that have just booted settle
     look /tmp/before || fail "no streams"
     # What a page of each guest costs is learned from its first snapshot; it does not count.
     take group || fail "no group: $(tail -n 3 /tmp/said /tmp/said.err)"

@@ -142,3 +142,9 @@ find_qemu() {
     chmod +x "$LAB_CACHE/bin/.new-$$"
     mv "$LAB_CACHE/bin/.new-$$" "$LAB_CACHE/bin/qemu-system-x86_64"
 }
+
+# What slows QEMU's clock down (`--dilate`): the library that DILATION names, of the release that QEMU is of.
+fetch_dilation() {
+    DILATION=$LAB_CACHE/faketime/root/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+    fetch_packages "$LAB_CACHE/faketime" bookworm libfaketime
+}
