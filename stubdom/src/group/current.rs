@@ -2,10 +2,11 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use handoff::{ChannelTally, GroupNews, Job};
 use violin::session::{Missing, SeqPoint};
-use vnsnap::{GroupId, Local, Mode, Node, Point};
+use vnsnap::{GroupId, Local, Mode, Node, Point, Turns};
 use xen::time::Instant;
 
 use super::meeting::{Meeting, Stage};
@@ -25,6 +26,7 @@ pub(super) struct Current {
     jobs: Option<Vec<Job>>,
     /// Those whose snapshot has begun, and whether the shim was told of their cut.
     members: Vec<(Rc<Meeting>, bool)>,
+    turns: Turns,
     /// For each peer: where its datagrams were when the cut began here.
     seen: Vec<(u64, SeqPoint)>,
     /// What each peer sent before its cut, once that is known.
@@ -45,6 +47,7 @@ impl Current {
             mode,
             jobs: None,
             members: Vec::new(),
+            turns: Turns::default(),
             seen: Vec::new(),
             expected: None,
             ready: false,
@@ -91,6 +94,16 @@ impl Current {
     /// The group is over: snapshots that still go on end, and their guests run on.
     pub(super) fn end(&self) {
         self.members.iter().for_each(|(member, _)| member.give_up());
+    }
+
+    /// When a member may be asked to suspend itself, whose guest is expected to stand still for so long. In classic
+    /// mode each goes when it likes.
+    pub(super) fn turn(&mut self, stands: Duration, percent: u32) -> Instant {
+        let now = self.began.elapsed();
+        match self.mode {
+            Mode::Together => self.began + self.turns.take(now, stands, self.members.len(), percent),
+            Mode::Classic => self.began + now,
+        }
     }
 
     /// Whether something happens here that nobody tells of.

@@ -29,7 +29,7 @@ use handoff::{GROUP_PIECE, GroupNews, ToShim};
 use log::{info, warn};
 use vnsnap::{Config, Local, Node, Output};
 use xen::select::select;
-use xen::time::{now, sleep};
+use xen::time::{now, sleep, sleep_until};
 
 pub(crate) use self::meeting::Meeting;
 
@@ -104,8 +104,16 @@ impl Groups {
         member.wait(dirtied).await
     }
 
-    /// A member is asked to suspend itself.
-    pub(crate) fn suspends(&self, member: &Meeting) {
+    /// A member is asked to suspend itself, in its turn. `stands` is how long it is expected to stand still.
+    pub(crate) async fn suspends(&self, member: &Meeting, stands: Duration) {
+        let turn = {
+            let mut state = self.state.borrow_mut();
+            let percent = state.timeouts_percent;
+            state.current.as_mut().map(|current| current.turn(stands, percent))
+        };
+        if let Some(turn) = turn {
+            sleep_until(turn).await;
+        }
         member.note(|times, us| times.asked_us = us);
     }
 
