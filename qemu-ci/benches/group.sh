@@ -20,8 +20,8 @@
 #                  than with no snapshot in the same round
 #   total_ms       the command's time; recorded, held, dropped: frames
 #   busy_share     what guests and stub used of the CPUs that they have, on the host where that is most
-# What the emulation costs makes each of its hosts tens of times as slow as a real one, and TCP's time-outs are as
-# short as ever. `--dilate 10 --set KBIT=10000 --set LEAST=5` measures hosts that are in proportion.
+# Emulation makes each host tens of times as slow as a real one, while TCP's time-outs are as short as ever. Hosts
+# that are in proportion: `--dilate 10 --set KBIT=10000 --set LEAST=5`.
 #
 # Settings (--set): ROUNDS, KBIT (of each stream), LEAST (seconds that a subject is watched), LARGEST
 # (MiB of the largest guest; the others have 112 to 160), SUBJECTS ("SUBJECTS='group alone'").

@@ -96,14 +96,19 @@ impl Current {
         self.members.iter().for_each(|(member, _)| member.give_up());
     }
 
-    /// When a member may be asked to suspend itself, whose guest is expected to stand still for so long. In classic
-    /// mode each goes when it likes.
-    pub(super) fn turn(&mut self, stands: Duration, percent: u32) -> Instant {
+    /// How long it is until a member's turn to be asked to suspend itself; `None`: it is asked now. In classic mode
+    /// each goes when it likes.
+    pub(super) fn turn(&mut self, percent: u32) -> Option<Duration> {
         let now = self.began.elapsed();
         match self.mode {
-            Mode::Together => self.began + self.turns.take(now, stands, self.members.len(), percent),
-            Mode::Classic => self.began + now,
+            Mode::Together => Some(self.turns.take(now, self.members.len(), percent).err()? - now),
+            Mode::Classic => None,
         }
+    }
+
+    /// A member stands still.
+    pub(super) fn stands(&mut self) {
+        self.turns.stands();
     }
 
     /// Whether something happens here that nobody tells of.

@@ -29,7 +29,7 @@ use handoff::{GROUP_PIECE, GroupNews, ToShim};
 use log::{info, warn};
 use vnsnap::{Config, Local, Node, Output};
 use xen::select::select;
-use xen::time::{now, sleep, sleep_until};
+use xen::time::{now, sleep};
 
 pub(crate) use self::meeting::Meeting;
 
@@ -104,15 +104,17 @@ impl Groups {
         member.wait(dirtied).await
     }
 
-    /// A member is asked to suspend itself, in its turn. `stands` is how long it is expected to stand still.
-    pub(crate) async fn suspends(&self, member: &Meeting, stands: Duration) {
-        let turn = {
+    /// A member is asked to suspend itself, when it is its turn.
+    pub(crate) async fn suspends(&self, member: &Meeting) {
+        let turn = || {
             let mut state = self.state.borrow_mut();
             let percent = state.timeouts_percent;
-            state.current.as_mut().map(|current| current.turn(stands, percent))
+            state.current.as_mut().and_then(|current| current.turn(percent))
         };
-        if let Some(turn) = turn {
-            sleep_until(turn).await;
+        while !member.is_over()
+            && let Some(left) = turn()
+        {
+            member.step(left).await;
         }
         member.note(|times, us| times.asked_us = us);
     }
@@ -124,6 +126,7 @@ impl Groups {
             self.net.flip(member.guest, network);
         }
         member.cut();
+        self.state.borrow_mut().current.iter_mut().for_each(Current::stands);
         self.stepped();
     }
 

@@ -143,7 +143,7 @@ impl Driver<'_> {
                     self.tell(&engine).await;
                     continue;
                 }
-                Action::Suspend => self.suspend(Duration::from_micros(engine.report().estimate_us)).await,
+                Action::Suspend => self.suspend().await,
                 Action::State => self.state().await,
                 Action::Resume => self.resume().await,
                 Action::Clean { last } => {
@@ -225,11 +225,11 @@ impl Driver<'_> {
         }
     }
 
-    /// Has the guest suspended, which will stand still about so long, and its vifs cut if it is a member of a group.
-    async fn suspend(&mut self, stands: Duration) -> Result<(), Failure> {
+    /// Has the guest suspended, and its vifs cut if it is a member of a group.
+    async fn suspend(&mut self) -> Result<(), Failure> {
         let groups = self.link.groups();
         if let Some(member) = self.member {
-            groups.suspends(member, stands).await;
+            groups.suspends(member).await;
         }
         // The last bitmap follows at once: a guest that stands still does not wait for another way to the
         // shim and back.
