@@ -1,5 +1,5 @@
-//! When the members of one host are asked to suspend themselves: one after the other, each when the one before
-//! stands still.
+//! When the members of one host are asked to suspend themselves: a little apart, or as soon as the one before stands
+//! still.
 //!
 //! A guest works to stand still, for longer than it stands still then, and on CPUs that it may share with others. If
 //! all are asked at once, all come to stand still at the same moment and for each other's sake, as one stub and one
