@@ -2,11 +2,10 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use handoff::{ChannelTally, GroupNews, Job};
 use violin::session::{Missing, SeqPoint};
-use vnsnap::{GroupId, Local, Mode, Node, Point, Turns};
+use vnsnap::{GroupId, Local, Mode, Node, Point};
 use xen::time::Instant;
 
 use super::meeting::{Meeting, Stage};
@@ -26,7 +25,6 @@ pub(super) struct Current {
     jobs: Option<Vec<Job>>,
     /// Those whose snapshot has begun, and whether the shim was told of their cut.
     members: Vec<(Rc<Meeting>, bool)>,
-    turns: Turns,
     /// For each peer: where its datagrams were when the cut began here.
     seen: Vec<(u64, SeqPoint)>,
     /// What each peer sent before its cut, once that is known.
@@ -47,7 +45,6 @@ impl Current {
             mode,
             jobs: None,
             members: Vec::new(),
-            turns: Turns::default(),
             seen: Vec::new(),
             expected: None,
             ready: false,
@@ -94,21 +91,6 @@ impl Current {
     /// The group is over: snapshots that still go on end, and their guests run on.
     pub(super) fn end(&self) {
         self.members.iter().for_each(|(member, _)| member.give_up());
-    }
-
-    /// How long it is until a member's turn to be asked to suspend itself; `None`: it is asked now. In classic mode
-    /// each goes when it likes.
-    pub(super) fn turn(&mut self, percent: u32) -> Option<Duration> {
-        let now = self.began.elapsed();
-        match self.mode {
-            Mode::Together => Some(self.turns.take(now, self.members.len(), percent).err()? - now),
-            Mode::Classic => None,
-        }
-    }
-
-    /// A member stands still.
-    pub(super) fn stands(&mut self) {
-        self.turns.stands();
     }
 
     /// Whether something happens here that nobody tells of.

@@ -104,18 +104,8 @@ impl Groups {
         member.wait(dirtied).await
     }
 
-    /// A member is asked to suspend itself, when it is its turn.
-    pub(crate) async fn suspends(&self, member: &Meeting) {
-        let turn = || {
-            let mut state = self.state.borrow_mut();
-            let percent = state.timeouts_percent;
-            state.current.as_mut().and_then(|current| current.turn(percent))
-        };
-        while !member.is_over()
-            && let Some(left) = turn()
-        {
-            member.step(left).await;
-        }
+    /// A member is asked to suspend itself.
+    pub(crate) fn suspends(&self, member: &Meeting) {
         member.note(|times, us| times.asked_us = us);
     }
 
@@ -126,7 +116,6 @@ impl Groups {
             self.net.flip(member.guest, network);
         }
         member.cut();
-        self.state.borrow_mut().current.iter_mut().for_each(Current::stands);
         self.stepped();
     }
 

@@ -228,9 +228,7 @@ impl Driver<'_> {
     /// Has the guest suspended, and its vifs cut if it is a member of a group.
     async fn suspend(&mut self) -> Result<(), Failure> {
         let groups = self.link.groups();
-        if let Some(member) = self.member {
-            groups.suspends(member).await;
-        }
+        self.member.inspect(|member| groups.suspends(member));
         // The last bitmap follows at once: a guest that stands still does not wait for another way to the
         // shim and back.
         let last = Verb::Clean { last: true };

@@ -37,7 +37,6 @@
 //! | `decided` | how groups ended, told until all have heard |
 //! | `switches`, `net` | who is up, and in a network; epochs |
 //! | `message`, `blob`, `points` | what travels |
-//! | `turns` | who of a host is asked to suspend itself, and when |
 //!
 //! It must never commit anywhere what is not durable everywhere, leave a host undecided while the
 //! coordinator or all others can be reached, take an epoch back, or believe of a peer what is not that
@@ -65,7 +64,6 @@ mod switches;
 mod take;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod upkeep;
 
 pub use blob::Digest;
@@ -79,4 +77,3 @@ pub use io::{Local, Output};
 pub use message::{MESSAGE_MAX, VERSION};
 pub use net::EPOCH_MAX;
 pub use node::{Begin, Node};
-pub use turns::Turns;
